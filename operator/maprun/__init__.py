@@ -1,0 +1,1 @@
+"""MapRun: Distributed Map on Kubernetes."""

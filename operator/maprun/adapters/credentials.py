@@ -1,0 +1,71 @@
+"""Which S3 access a run has: that of its own Secret, or the operator's where that is shared (design §8).
+
+Rule 1: a run never uses the operator's credentials by accident: not with an endpoint of its own, not unless they are shared.
+Rule 2: what is missing is `NotReady`: the user can mend it while the run waits. No value of a Secret is ever told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from maprun.adapters.cluster import ApiError, ClusterClient
+from maprun.adapters.objects import read_secret
+from maprun.adapters.stores import S3Access
+from maprun.errors import MapRunError, Problem, Reason
+from maprun.model import MapRunSpec
+
+KEY_ID: Final = "AWS_ACCESS_KEY_ID"
+SECRET_KEY: Final = "AWS_SECRET_ACCESS_KEY"
+TOKEN: Final = "AWS_SESSION_TOKEN"
+FIELD: Final = "spec.s3.credentialsSecretRef"
+GOES_ON: Final = "the run then goes on by itself"
+
+
+class NotReady(MapRunError):
+    """The run cannot start yet, for a reason that the user can mend while it waits."""
+
+    def __init__(self, reason: Reason, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.reason = reason
+
+
+async def s3_access(client: ClusterClient, namespace: str, spec: MapRunSpec, own: S3Access, *, shared: bool) -> S3Access:
+    """The access of a run in `namespace`. `own` is the operator's, `shared` whether runs may use it.
+
+    Errors: `NotReady`; `ApiError` when the API server cannot be asked.
+    """
+    reference, region = spec.s3.credentials_secret_ref, spec.s3.region or own.region
+    if reference is not None:
+        secret = await _secret(client, namespace, reference.name)
+        return S3Access(spec.s3.endpoint or own.endpoint, region, secret[KEY_ID], secret[SECRET_KEY], secret.get(TOKEN, ""))
+    if shared or not (spec.item_reader or spec.result_writer):
+        return msgspec.structs.replace(own, region=region)
+    told = f"must name a Secret with {KEY_ID} and {SECRET_KEY}: this operator does not share its own S3 credentials"
+    raise NotReady(Reason.CREDENTIALS_NOT_SHARED, Problem(FIELD, told))
+
+
+async def _secret(client: ClusterClient, namespace: str, name: str) -> dict[str, str]:
+    """The values of the Secret, each without white space around it; the two keys are there."""
+    where = f"{FIELD}.name"
+    try:
+        data = await read_secret(client, namespace, name)
+    except ApiError as error:
+        if error.status == 404:
+            told = f"there is no Secret {name} in the namespace {namespace}; create it with {KEY_ID} and {SECRET_KEY}, {GOES_ON}"
+            raise NotReady(Reason.SECRET_NOT_FOUND, Problem(where, told)) from error
+        if error.status == 403:
+            told = f"the operator may not read the Secret {name}: {error.message}"
+            raise NotReady(Reason.SECRET_NOT_USABLE, Problem(where, told)) from error
+        raise
+    secret = {key: value.decode(errors="replace").strip() for key, value in data.items()}
+    if missing := " and ".join(_missing(secret)):
+        told = f"the Secret {name} in the namespace {namespace} has no {missing}; add it, {GOES_ON}"
+        raise NotReady(Reason.SECRET_NOT_USABLE, Problem(where, told))
+    return secret
+
+
+def _missing(secret: dict[str, str]) -> Iterator[str]:
+    return (key for key in (KEY_ID, SECRET_KEY) if not secret.get(key))

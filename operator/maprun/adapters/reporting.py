@@ -1,0 +1,170 @@
+"""Tells a run's story to its resource: at most one status patch a second, and an event at each turn.
+
+Rule 1: nothing here stops a run. What the API server does not take now is tried again, the newest status first; the final one until it is taken.
+Rule 2: events are named after what they tell, so that an operator that starts anew does not tell them twice.
+Rule 3: a status that says nothing new is not written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from maprun.adapters.cluster import ApiError, ClusterClient
+from maprun.adapters.objects import RunEvent, create_event, patch_status
+from maprun.core import status
+from maprun.core.status import Event, Snapshot
+from maprun.errors import Reason
+from maprun.model import RunRef
+from maprun.ports import Reporter
+from maprun.records import Attempt, Outcome
+
+PATCH_SECONDS: Final = 1.0
+EVENTS_AT_MOST: Final = 50  # of one run in one life of the operator; its end is told beyond that
+RETRY_SECONDS: Final = 2.0
+
+Json = dict[str, Any]
+
+log = logging.getLogger("maprun")
+
+
+class ResourceReporter:
+    """Fulfils `ports.Reporter` for one run, and tells what happens to it outside of an engine.
+
+    `generation` gives the resource's newest generation, `known` is the status that it has. Make it inside an event loop.
+    """
+
+    def __init__(self, client: ClusterClient, run: RunRef, generation: Callable[[], int], known: Json) -> None:
+        self._client, self._run, self._generation, self._known = client, run, generation, known
+        self._told: Snapshot | None = None
+        self._newest: Snapshot | None = None
+        self._events = 0
+        self._next_patch = 0.0
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def launched(self, attempt: Attempt) -> None:
+        """Nothing: no story of a single child (design §2)."""
+
+    def recorded(self, outcome: Outcome) -> None:
+        """Nothing: no story of a single child (design §2)."""
+
+    def progressed(self, snapshot: Snapshot) -> None:
+        """Keep the newest; it is told within a second."""
+        self._newest = snapshot
+        self._changed.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._follow())
+
+    async def finished(self, snapshot: Snapshot) -> None:
+        """Tell the end; returns once the resource carries it, or is gone."""
+        await self.close()
+        await self._insist(lambda: self._progress(snapshot))
+
+    async def waits(self, reason: Reason, message: str) -> None:
+        """Tell why no engine drives the run right now."""
+        await self._outside(status.UNKNOWN, reason, message, Event(f"waits.{message}", status.WARNING, reason, message))
+
+    async def refused(self, reason: Reason, message: str) -> None:
+        """Tell that the run ends before it began; returns once the resource carries it, or is gone."""
+        event = Event(status.FINISHED, status.WARNING, reason, message)
+        await self._insist(lambda: self._outside(status.FALSE, reason, message, event))
+
+    async def close(self) -> None:
+        """Stop telling what `progressed` brought."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def _follow(self) -> None:
+        while True:
+            await self._changed.wait()
+            await self._turn()
+            self._changed.clear()
+            if self._newest is not None and not await self._progress(self._newest):
+                self._changed.set()
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _insist(self, tell: Callable[[], Any]) -> None:
+        while not await tell():
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _progress(self, at: Snapshot) -> bool:
+        """Tell a snapshot. True when the API server took it all, or the resource is gone."""
+        body = status.render(at, self._generation(), self._known)
+        taken = await self._tell(body, status.events(self._told, at), at.now)
+        if taken:
+            self._told = at
+        return taken
+
+    async def _outside(self, value: str, reason: Reason, message: str, event: Event) -> bool:
+        now, generation = time.time(), self._generation()
+        told = status.condition(value, reason, message, generation=generation, now=now, previous=self._known)
+        body = {"observedGeneration": generation, "conditions": [told]}
+        if value == status.FALSE:
+            body["completionTime"] = status.iso_seconds(now)
+        return self._holds(body) or await self._tell(body, [event], now)
+
+    def _holds(self, body: Json) -> bool:
+        return all(self._known.get(field) == value for field, value in body.items())
+
+    async def _tell(self, body: Json, events: Iterable[Event], now: float) -> bool:
+        """Patch, then the events. True when the API server took it all, or the resource is gone."""
+        try:
+            if not self._holds(body):
+                await self._turn()
+                await patch_status(self._client, self._run, body)
+                self._next_patch = time.monotonic() + PATCH_SECONDS
+                self._known = self._known | body
+            for event in events:
+                await self._say(event, now)
+        except ApiError as error:
+            if error.status != 404:
+                log.warning("%s/%s: the status cannot be written yet: %s", self._run.namespace, self._run.name, error)
+            return error.status == 404
+        return True
+
+    async def _turn(self) -> None:
+        """Until a patch may follow the one before."""
+        await asyncio.sleep(max(0.0, self._next_patch - time.monotonic()))
+
+    async def _say(self, event: Event, now: float) -> None:
+        """Create an event about the run, once, while there are not too many."""
+        if self._events >= EVENTS_AT_MOST and event.key != status.FINISHED:
+            return
+        self._events += 1
+        mark = hashlib.sha256(f"{self._run.uid}/{event.key}".encode()).hexdigest()[:16]
+        told = RunEvent(f"{self._run.name}.{mark}", event.type, event.reason, event.message, now)
+        await create_event(self._client, self._run, told)
+
+
+class Reporters:
+    """Several reporters as one, in order."""
+
+    def __init__(self, *reporters: Reporter) -> None:
+        self._reporters = reporters
+
+    def launched(self, attempt: Attempt) -> None:
+        """See `ports.Reporter`."""
+        for reporter in self._reporters:
+            reporter.launched(attempt)
+
+    def recorded(self, outcome: Outcome) -> None:
+        """See `ports.Reporter`."""
+        for reporter in self._reporters:
+            reporter.recorded(outcome)
+
+    def progressed(self, snapshot: Snapshot) -> None:
+        """See `ports.Reporter`."""
+        for reporter in self._reporters:
+            reporter.progressed(snapshot)
+
+    async def finished(self, snapshot: Snapshot) -> None:
+        """See `ports.Reporter`."""
+        for reporter in self._reporters:
+            await reporter.finished(snapshot)

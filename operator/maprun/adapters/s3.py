@@ -1,0 +1,239 @@
+"""`ports.Store` over one S3 bucket, or one prefix of it, through boto3. Any server that speaks S3 will do.
+
+Rule 1: a request is repeated by boto3 (standard mode, 4 tries); what is still unreachable then is `StoreUnavailable`.
+Rule 2: every error names bucket and key and says what to do, and never shows a credential.
+Rule 3: what was read is one version: a cut connection goes on behind the last byte, with the ETag as the condition.
+Rule 4: conditional requests are the only lock: `If-None-Match: *` decides who creates a key.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from typing import Any, Final
+
+import boto3
+from botocore import exceptions as boto
+from botocore.config import Config
+from urllib3.exceptions import HTTPError
+
+from maprun.adapters.s3_errors import explained
+from maprun.adapters.stores import S3Access
+from maprun.errors import AlreadyExists, Changed, StoreUnavailable
+from maprun.ports import ObjectInfo, Reading
+
+CHUNK: Final = 1 << 18  # bytes of one read from the wire
+PART: Final = 8 << 20  # bytes of one part of an upload; 10,000 parts are S3's limit, so 80 GiB an object
+CONFLICTS: Final = 5  # tries when S3 answers that a conditional write ran into another one
+RESUMES: Final = 4  # tries to go on after a cut connection, counted from the last byte received
+PAUSE: Final = 0.1  # seconds before the first of them, doubled with each
+CUT: Final = (boto.HTTPClientError, boto.IncompleteReadError, boto.ResponseStreamingError, HTTPError, ConnectionError)
+
+
+@lru_cache(maxsize=64)
+def client(access: S3Access) -> Any:
+    """A boto3 S3 client, one for each `access`. Threads may share it, but no session: so each has its own."""
+    config = Config(
+        signature_version="s3v4",
+        connect_timeout=5,
+        read_timeout=60,
+        retries={"mode": "standard", "total_max_attempts": 4},
+        max_pool_connections=32,
+        tcp_keepalive=True,
+        s3={"addressing_style": "path" if access.endpoint else "auto"},
+        # Checksums beyond those that an operation demands are refused by some S3 servers.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    session = boto3.session.Session(
+        aws_access_key_id=access.access_key_id or None,
+        aws_secret_access_key=access.secret_access_key or None,
+        aws_session_token=access.session_token or None,
+        region_name=access.region or None,
+    )
+    region = session.region_name or "us-east-1"
+    return session.client("s3", endpoint_url=access.endpoint or None, region_name=region, config=config)
+
+
+class S3Store:
+    """Keys are relative to `prefix` (empty, or ending in `/`) inside `bucket`."""
+
+    def __init__(self, client: Any, bucket: str, prefix: str = "") -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = prefix
+
+    def read(self, key: str) -> bytes:
+        """All bytes of the object."""
+        reading = self.open(key)
+        try:
+            return b"".join(reading)
+        finally:
+            reading.close()
+
+    def open(self, key: str, if_match: str = "") -> Reading:
+        """The object as a stream; `Changed` when it is not the version `if_match`."""
+        return _S3Reading(self, key, if_match)
+
+    def create(self, key: str, data: bytes) -> None:
+        """Write if absent. Where these very bytes are there, an earlier try of ours took effect: a success."""
+        for attempt in range(CONFLICTS):
+            with self._errors("PutObject", key):
+                try:
+                    self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data, IfNoneMatch="*")
+                    return
+                except boto.ClientError as error:
+                    if _status(error) not in (409, 412):
+                        raise
+                    if _status(error) == 412:
+                        self._adopt(key, data)
+                        return
+            time.sleep(0.05 * 2**attempt)
+        raise StoreUnavailable(
+            f"{self._name(key)}: the bucket is busy with another write of the same key; trying again later"
+        )
+
+    def write(self, key: str, chunks: Iterable[bytes], content_type: str) -> int:
+        """Write or replace by a multipart upload, one part in memory; it shows under its key complete or not at all."""
+        where = {"Bucket": self._bucket, "Key": self._prefix + key}
+        parts = _parts(chunks)
+        first = next(parts, b"")
+        with self._errors("PutObject", key):
+            if not first:  # an upload of no parts is not allowed
+                self._client.put_object(**where, Body=b"", ContentType=content_type)
+                return 0
+            upload = {
+                **where,
+                "UploadId": self._client.create_multipart_upload(**where, ContentType=content_type)["UploadId"],
+            }
+            try:
+                return self._upload(upload, first, parts)
+            except BaseException:
+                with suppress(boto.BotoCoreError, boto.ClientError):
+                    self._client.abort_multipart_upload(**upload)
+                raise
+
+    def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
+        """All objects below `prefix` behind `start_after`, page by page."""
+        request: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
+        if start_after:
+            request["StartAfter"] = self._prefix + start_after
+        while True:
+            with self._errors("ListObjectsV2", prefix):
+                page = self._client.list_objects_v2(**request)
+            for entry in page.get("Contents", ()):
+                yield self._info(entry)
+            if not page.get("IsTruncated"):
+                return
+            request["ContinuationToken"] = page["NextContinuationToken"]
+
+    def delete(self, key: str) -> None:
+        """Remove the object; S3 does not mind an absent one."""
+        with self._errors("DeleteObject", key):
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+
+    def _adopt(self, key: str, data: bytes) -> None:
+        if self.read(key) != data:
+            raise AlreadyExists(f"{self._name(key)} exists already")
+
+    def _upload(self, upload: dict[str, Any], first: bytes, parts: Iterator[bytes]) -> int:
+        done: list[dict[str, Any]] = []
+        size = 0
+        part = first
+        while part:
+            number = len(done) + 1
+            answer = self._client.upload_part(**upload, PartNumber=number, Body=part)
+            done.append({"PartNumber": number, "ETag": answer["ETag"]})
+            size += len(part)
+            part = next(parts, b"")
+        self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": done})
+        return size
+
+    def _info(self, entry: dict[str, Any]) -> ObjectInfo:
+        return ObjectInfo(
+            key=entry["Key"].removeprefix(self._prefix),
+            size=entry["Size"],
+            etag=entry["ETag"],
+            modified=entry["LastModified"].timestamp(),
+            storage_class=entry.get("StorageClass", "STANDARD"),
+        )
+
+    def _name(self, key: str) -> str:
+        return f"bucket {self._bucket}, key {self._prefix + key}"
+
+    @contextmanager
+    def _errors(self, operation: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except (boto.BotoCoreError, boto.ClientError, HTTPError) as error:
+            raise explained(
+                error, operation, self._bucket, self._prefix + key, self._client.meta.endpoint_url
+            ) from error
+
+
+class _S3Reading:
+    """A GET whose body is resumed when the connection is cut. `etag` and `size` are those of the version being read."""
+
+    def __init__(self, store: S3Store, key: str, if_match: str) -> None:
+        self._store, self._key, self._offset = store, key, 0
+        answer = self._get({"IfMatch": if_match} if if_match else {})
+        self.etag: str = answer["ETag"]
+        self.size: int = answer["ContentLength"]
+        self._body = answer["Body"]
+
+    def __iter__(self) -> Iterator[bytes]:
+        tries = 0
+        while self._offset < self.size:
+            try:
+                chunk = self._body.read(CHUNK)
+                if not chunk:
+                    raise ConnectionError("the body ended early")
+            except CUT as error:
+                tries += 1
+                self._resume(tries, error)
+                continue
+            tries = 0
+            self._offset += len(chunk)
+            yield chunk
+
+    def close(self) -> None:
+        """Release the connection."""
+        self._body.close()
+
+    def _resume(self, tries: int, error: Exception) -> None:
+        self.close()
+        if tries > RESUMES:
+            name = self._store._name(self._key)
+            raise StoreUnavailable(f"{name}: the connection broke {tries} times at byte {self._offset}") from error
+        time.sleep(PAUSE * 2**tries)
+        self._body = self._get({"IfMatch": self.etag, "Range": f"bytes={self._offset}-"})["Body"]
+
+    def _get(self, condition: dict[str, str]) -> Any:
+        store = self._store
+        with store._errors("GetObject", self._key):
+            try:
+                return store._client.get_object(Bucket=store._bucket, Key=store._prefix + self._key, **condition)
+            except boto.ClientError as error:
+                if _status(error) != 412:
+                    raise
+                raise Changed(
+                    f"{store._name(self._key)} changed: it is no longer the version {condition['IfMatch']}"
+                ) from error
+
+
+def _status(error: boto.ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The stream in parts of 8 MiB; only the last is smaller."""
+    buffer = bytearray()
+    for chunk in chunks:
+        buffer += chunk
+        while len(buffer) >= PART:
+            yield bytes(buffer[:PART])
+            del buffer[:PART]
+    if buffer:
+        yield bytes(buffer)

@@ -1,0 +1,106 @@
+"""Which store a URL means (`file:///directory`, `s3://bucket/prefix`), and how buckets are reached by name.
+
+Rule 1: this module knows the names of the implementations, and imports boto3 only when S3 is asked for.
+Rule 2: secrets never show: not in `repr`, not in an error, not in a log.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from maprun.adapters.directory import DirectoryStore
+from maprun.errors import StoreError
+from maprun.ports import Store
+
+FORMS: Final = "expected file:///directory or s3://bucket/prefix"
+
+
+class S3Access(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How to reach an S3 server. All empty: AWS, with the process's own credentials (environment, profile, role).
+
+    `endpoint` is a URL; with one, buckets are addressed in the path (`endpoint/bucket/key`), as servers other than AWS
+    need it.
+    """
+
+    endpoint: str = ""
+    region: str = ""
+    access_key_id: str = ""
+    secret_access_key: str = ""
+    session_token: str = ""
+
+    def __repr__(self) -> str:
+        credentials = "its own credentials" if self.access_key_id else "default credentials"
+        return f"S3Access({self.endpoint or 'AWS'}, {self.region or 'default region'}, {credentials})"
+
+
+class Buckets(Protocol):
+    """The buckets that a run may name, each as a `Store` over the whole bucket. Thread-safe."""
+
+    def bucket(self, name: str) -> Store:
+        """The bucket of that name; that it is missing shows only when it is used."""
+
+
+class BucketsRef(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where buckets lie, as a value for another process: directories under `root`, a path; else S3 through `access`."""
+
+    root: str = ""
+    access: S3Access = S3Access()
+
+    def open(self) -> Buckets:
+        """The buckets that this value means."""
+        return DirectoryBuckets(Path(self.root)) if self.root else S3Buckets(self.access)
+
+
+class S3Buckets:
+    """S3 buckets by name, all through one client."""
+
+    def __init__(self, access: S3Access) -> None:
+        self._access = access
+
+    def bucket(self, name: str) -> Store:
+        """The bucket of that name."""
+        from maprun.adapters import s3
+
+        return s3.S3Store(s3.client(self._access), name)
+
+
+class DirectoryBuckets:
+    """For runs without S3: the bucket `data` is the directory `<root>/data`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def bucket(self, name: str) -> Store:
+        """The directory of that name. `StoreError`: the name would leave the root."""
+        if not name or "/" in name or "\0" in name or name in (".", ".."):
+            raise StoreError(f"bucket {name!r}: a bucket name has no / and is neither . nor ..")
+        return DirectoryStore(self._root / name, title=f"bucket {name}", must_exist=True)
+
+
+def open_store(url: str, access: S3Access = S3Access()) -> Store:
+    """The store at a URL: `file:///absolute/directory`, `s3://bucket`, or `s3://bucket/prefix`.
+
+    A `/` behind the prefix is implied. `StoreError` for any other form. Nothing is created or contacted yet.
+    """
+    parts = urlsplit(url)
+    if parts.query or parts.fragment:
+        raise StoreError(f"store {url!r}: {FORMS}, without ? and #")
+    if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
+        return DirectoryStore(Path(unquote(parts.path)))
+    if parts.scheme == "s3" and parts.netloc:
+        return (
+            S3Buckets(access).bucket(parts.netloc)
+            if parts.path in ("", "/")
+            else _prefixed(parts.netloc, parts.path, access)
+        )
+    raise StoreError(f"store {url!r}: {FORMS}")
+
+
+def _prefixed(bucket: str, path: str, access: S3Access) -> Store:
+    from maprun.adapters import s3
+
+    return s3.S3Store(s3.client(access), bucket, path.strip("/") + "/")

@@ -1,0 +1,120 @@
+"""What a run came to, in a few lines: the verdict, the most frequent errors, and where the results lie.
+
+Rule 1: pure. It is made of the final snapshot and of what the manifest says.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from maprun.cli.progress_line import Piece, duration
+from maprun.core import status
+from maprun.core.status import Snapshot
+from maprun.records import ChildStatus, RunStatus
+
+ERRORS: Final = 5
+CAUSE: Final = 160  # characters of a cause
+INLINE: Final = 400  # characters of an output that is shown whole
+CATEGORIES: Final = ("FAILED", "PENDING", "SUCCEEDED")  # failures first: they are what one looks for
+COUNTED: Final = {
+    ChildStatus.SUCCEEDED: "succeeded",
+    ChildStatus.FAILED: "failed",
+    ChildStatus.TIMED_OUT: "timed out",
+    ChildStatus.ABORTED: "aborted",
+}
+
+Line = list[Piece]
+
+
+class Places(msgspec.Struct, frozen=True):
+    """Where to look: path or URL of the bucket of the results ("" without one), and the state directory."""
+
+    results: str
+    state: str
+
+
+def lines(at: Snapshot, places: Places, manifest: Mapping[str, Any] | None = None) -> Iterator[Line]:
+    """The summary of an ended run. `manifest` is its manifest.json, where there is one."""
+    yield _verdict(at)
+    if at.failure:
+        yield [(status.message(at), "red")]
+    yield from _errors(at)
+    yield []
+    yield from _results(at, places, manifest or {})
+    yield [("State    ", "bold"), (places.state, "")]
+
+
+def _verdict(at: Snapshot) -> Line:
+    good = at.status is RunStatus.SUCCEEDED
+    started, stopped = at.progress.started, at.progress.exported
+    took = f" in {duration(stopped.at - started)}" if started is not None and stopped else ""
+    counts = ", ".join([f"{at.plan.children} child executions", *_counts(at)])
+    style = "bold green" if good else "bold red"
+    return [(at.run.name, "bold"), (" ", ""), (at.status.value, style), (f"{took}: {counts}", "")]
+
+
+def _counts(at: Snapshot) -> Iterator[str]:
+    for state, name in COUNTED.items():
+        if (count := at.progress.tally(state).children) or state is ChildStatus.SUCCEEDED:
+            yield f"{count} {name}"
+    if pending := at.plan.children - at.progress.finished.children:
+        yield f"{pending} never started"
+    if at.progress.retries:
+        yield f"{at.progress.retries} retried"
+
+
+def _errors(at: Snapshot) -> Iterator[Line]:
+    shown = status.failures(at)
+    if shown:
+        yield []
+        yield [("Most frequent errors", "bold")]
+    for failure in shown[:ERRORS]:
+        example = f"  for example {failure['child']}: {_short(failure['cause'], CAUSE)}"
+        yield [(f"{failure['count']:>5} × ", ""), (failure["error"], "red"), (example, "")]
+    if len(shown) > ERRORS:
+        yield [(f"        and {len(shown) - ERRORS} more", "")]
+
+
+def _results(at: Snapshot, places: Places, manifest: Mapping[str, Any]) -> Iterator[Line]:
+    rendered = status.render(at, 1)
+    if "resultWriterDetails" in rendered:
+        folder = f"{places.results}/{rendered['resultWriterDetails']['key'].rpartition('/')[0]}"
+        yield [("Results  ", "bold"), (folder, "")]
+        yield from _files(folder, manifest.get("ResultFiles", {}))
+    elif "outputLocation" in rendered:
+        yield [("Output   ", "bold"), (rendered["outputLocation"].removeprefix("file://"), "")]
+    elif "output" in rendered:
+        yield [("Output   ", "bold"), (_short(msgspec.json.encode(rendered["output"]).decode(), INLINE), "")]
+
+
+def _files(folder: str, files: Mapping[str, Any]) -> Iterator[Line]:
+    found = [(file["Key"].rpartition("/")[2], file["Size"]) for name in CATEGORIES for file in files.get(name, ())]
+    for name, count in found:
+        yield [(f"         {name:<18}{size(count):>9}", "")]
+    yield [("         manifest.json", "")]
+    if found and "://" not in folder:
+        yield [
+            ("         to look at one:  ", ""),
+            (f"python3 -m json.tool {shlex.quote(f'{folder}/{found[0][0]}')}", "cyan"),
+        ]
+
+
+def _short(words: str, limit: int) -> str:
+    """On one line, and no longer than `limit`."""
+    line = " ".join(words.split()) or "(no cause)"
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def size(count: float) -> str:
+    """A number of bytes for people: `814 B`, `2.9 kB`, `1.2 GB`."""
+    if count < 1000:
+        return f"{count} B"
+    for unit in ("kB", "MB"):
+        count /= 1000
+        if count < 1000:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1000:.1f} GB"

@@ -1,0 +1,145 @@
+"""The result files and the manifest, byte for byte in AWS's shape (`aws-distributed-map.md` §5.2 to §5.5, §12).
+
+Rule 1: pure and repeatable: the same plan and outcomes give the same bytes, in item order.
+Rule 2: nothing here holds more than one record; files of any length pass through as streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+import msgspec
+
+from maprun.core import arns
+from maprun.core.times import iso
+from maprun.errors import PAYLOAD_LIMIT_CAUSE, Failure, StatesError
+from maprun.model import PAYLOAD_LIMIT, RunRef
+from maprun.records import Batch, ChildStatus, Outcome
+
+FILE_LIMIT: Final = 5 * 1000**3  # bytes; a new file begins behind it, §5.2
+SUCCEEDED: Final = "SUCCEEDED"
+FAILED: Final = "FAILED"
+PENDING: Final = "PENDING"
+CATEGORIES: Final = (FAILED, PENDING, SUCCEEDED)  # in the manifest's key order
+DATA_TYPE: Final = "binary/octet-stream"
+MANIFEST_TYPE: Final = "application/octet-stream"
+
+_NOT_REDRIVABLE: Final = "Execution is SUCCEEDED and cannot be redriven"
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+class Names(NamedTuple):
+    """What the records of one run have in common: the run, its region and its label."""
+
+    run: RunRef
+    region: str
+    label: str
+
+
+class ResultFile(NamedTuple):
+    """One line of the manifest: key and size in bytes."""
+
+    key: str
+    size: int
+
+
+def record(names: Names, batch: Batch, outcome: Outcome | None) -> bytes:
+    """The record of one child, in the form NONE: `Input` and `Output` are JSON in a string; a pending child has three
+    keys (§5.4).
+    """
+    shown: dict[str, object] = {"Input": _text(batch.input), "InputDetails": {"Included": True}}
+    if outcome is None:
+        return _encode(shown | {"Status": PENDING})
+    return _encode(shown | _execution(names, outcome) | _ending(outcome))
+
+
+def _execution(names: Names, outcome: Outcome) -> dict[str, object]:
+    name = arns.child_name(names.run, outcome.child)
+    return {
+        "ExecutionArn": arns.child_arn(names.run, names.region, names.label, name),
+        "Name": name,
+        "OutputDetails": {"Included": True},
+        "RedriveCount": 0,
+        "StartDate": iso(_first(outcome.started, outcome.stopped)),
+        "StateMachineArn": arns.state_machine_arn(names.run, names.region, names.label),
+        "Status": outcome.status.value,
+        "StopDate": iso(_first(outcome.stopped, outcome.started)),
+    }
+
+
+def _ending(outcome: Outcome) -> dict[str, object]:
+    if outcome.status is ChildStatus.SUCCEEDED:
+        return {
+            "Output": _text(outcome.output),
+            "RedriveStatus": "NOT_REDRIVABLE",
+            "RedriveStatusReason": _NOT_REDRIVABLE,
+        }
+    ending: dict[str, object] = {"RedriveStatus": "REDRIVABLE_BY_MAP_RUN"}
+    if outcome.failure:
+        ending |= {"Error": outcome.failure.error, "Cause": outcome.failure.cause}
+    return ending
+
+
+def category(outcome: Outcome | None) -> str:
+    """The result file that a child belongs to; failed, timed out and aborted ones share one (§5.2)."""
+    if outcome is None:
+        return PENDING
+    return SUCCEEDED if outcome.status is ChildStatus.SUCCEEDED else FAILED
+
+
+def array_file(records: Iterator[bytes], first: bytes, limit: int = FILE_LIMIT) -> Iterator[bytes]:
+    """One JSON array of `first` and the records behind it, until the file passes `limit` bytes; the rest stays in
+    `records`.
+    """
+    size = 1 + len(first)
+    yield b"[" + first
+    while size < limit and (record := next(records, None)) is not None:
+        size += 1 + len(record)
+        yield b"," + record
+    yield b"]"
+
+
+def folder(prefix: str, run_uid: str) -> str:
+    """Where the files of a run lie in the bucket; a `/` is added behind the prefix if it has none (§5.2)."""
+    return (prefix.rstrip("/") + "/" if prefix else "") + run_uid + "/"
+
+
+def manifest(bucket: str, map_run_arn: str, files: dict[str, list[ResultFile]]) -> bytes:
+    """`manifest.json`: compact, all three categories always there (§5.3)."""
+    listed = {name: [{"Key": file.key, "Size": file.size} for file in files.get(name, [])] for name in CATEGORIES}
+    return _encode({"DestinationBucket": bucket, "MapRunArn": map_run_arn, "ResultFiles": listed})
+
+
+def exported_output(map_run_arn: str, bucket: str, manifest_key: str) -> bytes:
+    """The run's output when results were written to S3 (§5.5)."""
+    return _encode({"MapRunArn": map_run_arn, "ResultWriterDetails": {"Bucket": bucket, "Key": manifest_key}})
+
+
+def inline_output(outcomes: Iterable[Outcome]) -> bytes | Failure:
+    """The run's output without a result writer: the children's outputs in item order, at most 256 KiB (§5.5).
+
+    A tolerated failure stands in its place as `{"Status", "Error", "Cause"}` (recorded case
+    `rep-tolerated_failure_output_entry`).
+    """
+    output = bytearray(b"[")
+    for outcome in outcomes:
+        output += (b"," if len(output) > 1 else b"") + _entry(outcome)
+        if len(output) >= PAYLOAD_LIMIT:
+            return Failure(StatesError.DATA_LIMIT_EXCEEDED, PAYLOAD_LIMIT_CAUSE)
+    return bytes(output) + b"]"
+
+
+def _entry(outcome: Outcome) -> bytes:
+    if outcome.status is ChildStatus.SUCCEEDED:
+        return bytes(outcome.output) or b"null"
+    failure = outcome.failure or Failure("")
+    return msgspec.json.encode({"Status": outcome.status.value, "Error": failure.error, "Cause": failure.cause})
+
+
+def _text(raw: msgspec.Raw) -> str:
+    return (bytes(raw) or b"null").decode()
+
+
+def _first(*times: float | None) -> float:
+    return next((time for time in times if time is not None), 0.0)

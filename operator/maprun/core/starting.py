@@ -1,0 +1,99 @@
+"""Pods that do not start: what the kubelet or the scheduler says about it, and when that is the end of an attempt.
+
+Rule 1: waiting for a node is never a failure; a container that cannot be made is one, when it lasts.
+Rule 2: an image that ran for another child of the run exists: then it is this node that cannot pull it, and the
+attempt is lost, not failed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from maprun.core import outcomes
+from maprun.core.resources import ContainerStatus, JobView, PodView, Waiting
+from maprun.errors import Failure, StatesError
+from maprun.records import ChildStatus, Outcome
+
+PATIENCE: Final = 60.0  # seconds that a kubelet may try to start a container before the attempt fails
+
+HOPELESS: Final = frozenset({"InvalidImageName"})
+PULL_TROUBLE: Final = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "ErrImageNeverPull",
+        "ImageInspectError",
+        "RegistryUnavailable",
+        "SignatureValidationFailed",
+    }
+)
+CONFIG_TROUBLE: Final = frozenset(
+    {
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+        "PreStartHookError",
+        "PostStartHookError",
+    }
+)
+TROUBLE: Final = HOPELESS | PULL_TROUBLE | CONFIG_TROUBLE
+
+
+class StartTrouble(msgspec.Struct, frozen=True):
+    """A container that the kubelet cannot start, in words for the user.
+
+    `hopeless`: trying again cannot help, there is no need to wait for `PATIENCE`. `pull`: the image is the trouble.
+    """
+
+    cause: str
+    hopeless: bool
+    pull: bool
+
+
+def start_trouble(pod: PodView) -> StartTrouble | None:
+    """Why a container of the pod cannot start, or None."""
+    for status in (*pod.status.initContainerStatuses, *pod.status.containerStatuses):
+        waiting = status.state.waiting
+        if waiting is not None and waiting.reason in TROUBLE:
+            cause = _cause(status, waiting)
+            return StartTrouble(cause, waiting.reason in HOPELESS, waiting.reason in PULL_TROUBLE)
+    return None
+
+
+def held_up(pod: PodView) -> str:
+    """Why the pod has not started, in words for the user; "" when it has, or is about to."""
+    trouble = start_trouble(pod)
+    if trouble is not None:
+        return trouble.cause
+    scheduled = pod.condition("PodScheduled")
+    if scheduled is not None and scheduled.status == "False":
+        return f"Pod {pod.metadata.name} waits for a node: {scheduled.message or scheduled.reason}"
+    return ""
+
+
+def image_works(pod: PodView) -> bool:
+    """True when a container of the pod runs or ran: its image can be pulled."""
+    return any(
+        status.state.running
+        or (status.state.terminated and status.state.terminated.reason not in outcomes.CANNOT_START)
+        for status in pod.status.containerStatuses
+    )
+
+
+def start_failed(
+    job: JobView, pod: PodView, contract: outcomes.Contract, trouble: StartTrouble, image_works: bool
+) -> Outcome:
+    """The outcome of an attempt that could not start. `image_works`: the image ran for another child of the run."""
+    if trouble.pull and image_works:
+        return outcomes.lost(job, pod, contract, trouble.cause)
+    failure = Failure(StatesError.JOB_START_FAILED, outcomes.cut(trouble.cause))
+    return outcomes.ended(job, pod, contract, ChildStatus.FAILED, failure)
+
+
+def _cause(status: ContainerStatus, waiting: Waiting) -> str:
+    image = waiting.reason in HOPELESS | PULL_TROUBLE
+    advice = "check the image's name and the pull secrets" if image else "check what the container refers to"
+    told = waiting.message or "the kubelet gives no details"
+    return f"Container {status.name} with image {status.image} cannot start: {waiting.reason}: {told}; {advice}."

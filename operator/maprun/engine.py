@@ -1,0 +1,228 @@
+"""The loop of one run: observe, decide, perform, record; the same path for a new run, a running one and one that a
+crash left behind.
+
+Rule 1: every fact goes through the journal. Progress moves only by records that are durable, and only then are their
+        Jobs removed.
+Rule 2: the engine decides nothing (core/scheduling.py does) and knows no Kubernetes, no S3, no files (ports.py).
+Rule 3: whatever stops the loop - cancellation, a crash, `Fenced` - leaves the attempts as they are; the next engine
+        finds them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+
+from maprun.core.progress import Progress
+from maprun.core.scheduling import Decision, Observation, PlanView, Situation, decide
+from maprun.core.status import Snapshot
+from maprun.model import MapRunSpec, RunRef
+from maprun.ports import Exporter, Journal, Launcher, Plan, Reporter
+from maprun.records import Attempt, Outcome, Record, Verdict
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """`ceiling`: most live children of a run. `tick` and `heartbeat`: shortest and longest time between two decisions,
+    in seconds:
+    bursts of news cost one decision, and an edit of the spec is seen soon."""
+
+    ceiling: int = 1_000
+    tick: float = 0.02
+    heartbeat: float = 1.0
+    region: str = "local"
+    output_location: str = ""
+
+
+class Engine:
+    """Drives one run to its end. `live_spec` gives the spec as it is now: the mutable fields may change while it runs.
+
+    `clock` gives seconds since the epoch; `trouble` says what holds the run up outside of the
+    launcher ("" for nothing).
+    """
+
+    def __init__(
+        self,
+        run: RunRef,
+        live_spec: Callable[[], MapRunSpec],
+        *,
+        journal: Journal,
+        plan: Plan,
+        launcher: Launcher,
+        exporter: Exporter,
+        reporter: Reporter,
+        clock: Callable[[], float],
+        rng: random.Random,
+        trouble: Callable[[], str] = lambda: "",
+        settings: Settings = Settings(),
+    ) -> None:
+        self._run, self._live_spec, self._settings = run, live_spec, settings
+        self._journal, self._plan, self._launcher = journal, plan, launcher
+        self._exporter, self._reporter = exporter, reporter
+        self._clock, self._rng, self._trouble = clock, rng, trouble
+        self._view = PlanView()
+        self._writing: set[Attempt] = set()
+        self._verdict_writing = False
+        self._exporting = False
+        self._seen = Observation({})  # what the last decision was made of: observing again would hide what came since
+        self._wake = asyncio.Event()
+        self._news: asyncio.Task[None] | None = None
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> Snapshot:
+        """Returns the final snapshot, told and durable. Raises `Fenced` when another operator took the run over."""
+        await self._journal.open()
+        try:
+            async with aclosing(self._plan.views()) as views:
+                self._view = await anext(views)
+                try:
+                    await self._drive(views)
+                finally:
+                    await self._stop_tasks()
+            await self._reporter.finished(self._snapshot())
+            return self._snapshot()
+        finally:
+            await self._launcher.close()
+            await self._journal.close()
+
+    @property
+    def _progress(self) -> Progress:
+        return self._journal.progress
+
+    def wake(self) -> None:
+        """The spec changed: decide again."""
+        self._wake.set()
+
+    async def _drive(self, views: AsyncIterator[PlanView]) -> None:
+        if self._progress.exported is not None:
+            return
+        await self._launcher.open()
+        if self._progress.verdict is None:
+            self._start(self._follow_plan(views))
+        while self._progress.exported is None:
+            self._wake.clear()
+            decision = self._decide()
+            await self._perform(decision)
+            self._reporter.progressed(self._snapshot())
+            await self._sleep(decision.wake_at)
+
+    def _decide(self) -> Decision:
+        self._seen = self._launcher.observe()
+        situation = Situation(
+            spec=self._live_spec(),
+            plan=self._view,
+            progress=self._progress,
+            seen=self._seen,
+            ceiling=self._settings.ceiling,
+            now=self._clock(),
+            writing=frozenset(self._writing),
+            verdict_writing=self._verdict_writing,
+        )
+        return decide(situation, self._rng)
+
+    async def _perform(self, decision: Decision) -> None:
+        if decision.records:
+            self._record(decision.records)
+        for attempt in decision.reaps:
+            self._launcher.reap(attempt)
+        for attempt in decision.cancels:
+            self._launcher.cancel(attempt)
+        await self._launch(decision.launches)
+        if decision.export and not self._exporting:
+            self._exporting = True
+            self._start(self._export())
+
+    async def _launch(self, attempts: tuple[Attempt, ...]) -> None:
+        if not attempts:
+            return
+        batches = await self._plan.batches([attempt.child for attempt in attempts])
+        for attempt, batch in zip(attempts, batches, strict=True):
+            self._launcher.launch(attempt, batch)
+            self._reporter.launched(attempt)
+
+    def _record(self, records: tuple[Record, ...]) -> None:
+        """Queue records for the journal. From here to their durability they are nobody's business (`writing`)."""
+        attempts = {record.key for record in records if isinstance(record, Outcome)}
+        self._writing |= attempts
+        self._verdict_writing |= any(isinstance(record, Verdict) for record in records)
+        self._start(self._settle(self._journal.append(records), records, attempts))
+
+    async def _settle(self, durable: Awaitable[None], records: tuple[Record, ...], attempts: set[Attempt]) -> None:
+        await durable
+        self._writing -= attempts
+        for record in records:
+            if isinstance(record, Outcome):
+                self._reporter.recorded(record)
+        self._wake.set()
+
+    async def _export(self) -> None:
+        verdict = self._progress.verdict
+        assert verdict is not None, "export is decided only behind a verdict"
+        self._record((await self._exporter.export(self._progress, verdict, self._view),))
+
+    async def _follow_plan(self, views: AsyncIterator[PlanView]) -> None:
+        async for self._view in views:
+            self._wake.set()
+            if self._progress.verdict is not None or self._verdict_writing:
+                return
+
+    async def _sleep(self, wake_at: float | None) -> None:
+        """Until something happened or `wake_at`, and at least one tick; raises what broke a background task."""
+        await asyncio.sleep(self._settings.tick)
+        timeout = self._settings.heartbeat
+        if wake_at is not None:
+            timeout = min(timeout, max(0.0, wake_at - self._clock()))
+        if self._news is None:
+            self._news = self._tasked(self._launcher.changed())
+        waking = asyncio.create_task(self._wake.wait())
+        try:
+            await asyncio.wait((waking, self._news, self._broken), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waking.cancel()
+        if self._news.done():  # told once: forgotten only here, where a decision follows
+            self._news = None
+        if self._broken.done():
+            self._broken.result()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Work in the background; what breaks it is raised by the loop."""
+        _ = self._tasked(work)
+
+    def _tasked(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) and not self._broken.done():
+            self._broken.set_exception(error)
+
+    async def _stop_tasks(self) -> None:
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._broken.done():
+            self._broken.exception()  # told by the loop, or overtaken by what ended it
+
+    def _snapshot(self) -> Snapshot:
+        seen, spec = self._seen, self._live_spec()
+        return Snapshot(
+            run=self._run,
+            spec=spec,
+            region=self._settings.region,
+            plan=self._view,
+            progress=self._progress,
+            active=len(seen.active) + sum(outcome.child not in self._progress.done for outcome in seen.finished),
+            limit=min(spec.max_concurrency or self._settings.ceiling, self._settings.ceiling),
+            now=self._clock(),
+            trouble="; ".join(filter(None, (self._trouble(), seen.waiting))),
+            output_location=self._settings.output_location,
+        )

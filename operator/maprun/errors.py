@@ -1,0 +1,150 @@
+"""Names of everything that can go wrong: AWS error names, condition reasons, and the exceptions that carry them.
+
+Rule 1: failure of the work is data (`Failure`); an exception means that machinery broke or a user's input is wrong.
+Rule 2: the strings here are API: users match them in `retry`, alerts and scripts. They never change their meaning.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+
+class StatesError(StrEnum):
+    """Error names of AWS (`aws-distributed-map.md` §1.6, §3.3, §5.6), and those of Job children (design §3)."""
+
+    ALL = "States.ALL"
+    TASK_FAILED = "States.TaskFailed"
+    TIMEOUT = "States.Timeout"
+    RUNTIME = "States.Runtime"
+    DATA_LIMIT_EXCEEDED = "States.DataLimitExceeded"
+    ITEM_READER_FAILED = "States.ItemReaderFailed"
+    RESULT_WRITER_FAILED = "States.ResultWriterFailed"
+    EXCEED_TOLERATED_FAILURE_THRESHOLD = "States.ExceedToleratedFailureThreshold"
+    INTRINSIC_FAILURE = "States.IntrinsicFailure"
+    PARAMETER_PATH_FAILURE = "States.ParameterPathFailure"
+    JOB_OOM_KILLED = "Job.OOMKilled"
+    JOB_LOST = "Job.Lost"
+    JOB_REFUSED = "Job.Refused"
+    JOB_START_FAILED = "Job.StartFailed"
+
+
+class Reason(StrEnum):
+    """Reasons of the `Succeeded` condition, and of events."""
+
+    PLANNING = "Planning"
+    RUNNING = "Running"
+    EXPORTING = "Exporting"
+    SUCCEEDED = "Succeeded"
+    INVALID_SPEC = "InvalidSpec"
+    INVALID_JOB_TEMPLATE = "InvalidJobTemplate"
+    SECRET_NOT_FOUND = "SecretNotFound"
+    SECRET_NOT_USABLE = "SecretNotUsable"
+    CREDENTIALS_NOT_SHARED = "CredentialsNotShared"
+    ITEM_READER_FAILED = "ItemReaderFailed"
+    RESULT_WRITER_FAILED = "ResultWriterFailed"
+    TOLERATED_FAILURE_THRESHOLD_EXCEEDED = "ToleratedFailureThresholdExceeded"
+    DATA_LIMIT_EXCEEDED = "DataLimitExceeded"
+    RUNTIME_ERROR = "RuntimeError"
+    # Events only.
+    STARTED = "Started"
+    PLANNED = "Planned"
+    CHILD_FAILED = "ChildFailed"
+    TOLERANCE = "ToleranceUsed"
+    CHILDREN_WAITING = "ChildrenWaiting"
+    STORE_UNAVAILABLE = "StoreUnavailable"
+    API_UNAVAILABLE = "ApiUnavailable"
+
+
+REASON_OF_ERROR: Final = {
+    StatesError.EXCEED_TOLERATED_FAILURE_THRESHOLD: Reason.TOLERATED_FAILURE_THRESHOLD_EXCEEDED,
+    StatesError.ITEM_READER_FAILED: Reason.ITEM_READER_FAILED,
+    StatesError.RESULT_WRITER_FAILED: Reason.RESULT_WRITER_FAILED,
+    StatesError.DATA_LIMIT_EXCEEDED: Reason.DATA_LIMIT_EXCEEDED,
+}
+
+TOLERANCE_CAUSE: Final = "The specified tolerated failure threshold was exceeded"  # the exact text of AWS, §3.3
+
+PAYLOAD_LIMIT_CAUSE: Final = (
+    "The map run's output is larger than 262144 bytes. Set spec.resultWriter to write the results to a bucket."
+)
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why a child, or a whole run, did not succeed: AWS's Error and Cause."""
+
+    error: str
+    cause: str = ""
+
+    @property
+    def reason(self) -> Reason:
+        """The condition reason that goes with this error."""
+        return (
+            REASON_OF_ERROR.get(StatesError(self.error), Reason.RUNTIME_ERROR)
+            if self.error in list(StatesError)
+            else Reason.RUNTIME_ERROR
+        )
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One thing that is wrong in a user's input: the field (`spec.itemReader.resource`) and what must be there."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+class MapRunError(Exception):
+    """Root of the exceptions that MapRun raises."""
+
+
+class RunFailed(MapRunError):
+    """The run as a whole cannot go on, for a reason that lies in the user's input: it ends with `failure`.
+
+    `reason` is the condition's reason; by default it follows from the error's name.
+    """
+
+    def __init__(self, error: str, cause: str, reason: Reason | None = None) -> None:
+        super().__init__(f"{error}: {cause}")
+        self.failure = Failure(error, cause)
+        self.reason = reason or self.failure.reason
+
+
+class SpecInvalid(RunFailed):
+    """The spec breaks rules; `problems` lists all of them."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__(StatesError.RUNTIME, "; ".join(map(str, problems)), Reason.INVALID_SPEC)
+        self.problems = problems
+
+
+class StoreError(MapRunError):
+    """A store answered with an error that no retry will mend (bad bucket name, broken data, …)."""
+
+
+class NotFound(StoreError):
+    """The bucket or key does not exist."""
+
+
+class AccessDenied(StoreError):
+    """The credentials are missing, unknown, or lack a permission."""
+
+
+class AlreadyExists(StoreError):
+    """A create-if-absent lost: the key exists."""
+
+
+class Changed(StoreError):
+    """The object is no longer the one that was asked for (its ETag differs)."""
+
+
+class StoreUnavailable(StoreError):
+    """The store could not be reached or asked to slow down, after the client's own retries; try again later."""
+
+
+class Fenced(MapRunError):
+    """Another operator writes this run's journal; this one must stop at once and touch nothing."""

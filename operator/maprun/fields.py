@@ -1,0 +1,49 @@
+"""What the fields of the model are made of: bounded strings, descriptions, and schemas of what is kept as it is.
+
+Rule 1: every string has a length; what has a form has a pattern that means the same to Python and to Go (RE2).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from msgspec import Meta
+
+ANY_JSON: Final = {"x-kubernetes-preserve-unknown-fields": True}
+
+Bucket = Annotated[str, Meta(min_length=3, max_length=63, pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$")]
+Key = Annotated[str, Meta(min_length=1, max_length=1024)]
+Prefix = Annotated[str, Meta(max_length=1024)]
+ErrorName = Annotated[str, Meta(min_length=1, max_length=256)]
+Pointer = Annotated[str, Meta(max_length=1999, pattern=r"^(/.*)?$")]
+Endpoint = Annotated[str, Meta(max_length=512, pattern=r"^https?://[^\s/?#@]+/?$")]
+Region = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
+Label = Annotated[str, Meta(min_length=1, max_length=40)]
+ReferencePath = Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^\$")]
+SecretName = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
+DecimalString = Annotated[str, Meta(max_length=15, pattern=r"^[0-9]{1,8}(\.[0-9]{1,6})?$")]
+
+
+def doc(*sentences: str) -> Meta:
+    """What a field is, for the CRD."""
+    return Meta(description=" ".join(sentences))
+
+
+def _opaque(description: str, **schema: Any) -> dict[str, Any]:
+    """Schema of an object whose unknown fields are kept as they are."""
+    return {"type": "object", "description": description, **ANY_JSON, **schema}
+
+
+_CONTAINERS: Final = {
+    "type": "array",
+    "description": "The containers. The first one does the work on the child's input.",
+    "minItems": 1,
+    "maxItems": 64,
+    "items": _opaque("A Container."),
+}
+_POD: Final = _opaque("A PodSpec.", required=["containers"], properties={"containers": _CONTAINERS})
+_POD_TEMPLATE: Final = _opaque("A PodTemplateSpec.", required=["spec"], properties={"spec": _POD})
+_JOB: Final = _opaque("A JobSpec.", required=["template"], properties={"template": _POD_TEMPLATE})
+
+JOB_TEMPLATE: Final = {**ANY_JSON, "required": ["spec"], "properties": {"spec": _JOB}}
+"""Schema of a Job template: as much of it as MapRun itself reads. The rest is the API server's to judge."""

@@ -1,0 +1,158 @@
+"""The kopf edge: one daemon for each MapRun, the probes, and the operator's start and stop.
+
+Rule 1: nothing but wiring. kopf watches the resources and keeps one daemon for each; what a run does is in supervising.py.
+Rule 2: kopf writes nothing into the resources but its finalizer, and that only while a run goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+import kopf
+from prometheus_client import CollectorRegistry
+
+from maprun.adapters.cluster import ClusterClient, connection
+from maprun.adapters.jobs_watch import JobsWatch
+from maprun.adapters.pacing import WriteBudget
+from maprun.adapters.probes import Probes
+from maprun.adapters.telemetry import Telemetry
+from maprun.model import GROUP, PLURAL, VERSION
+from maprun.settings import OperatorSettings
+from maprun.supervising import Shared, Supervisor, check_state, ended
+
+FINALIZER: Final = f"{GROUP}/operator"
+EXIT_SECONDS: Final = 2.0  # what a run takes to stop; kopf looks at one that takes longer only much later
+STOP_SECONDS: Final = 10.0  # then kopf cancels it
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+log = logging.getLogger("maprun")
+
+
+def main(settings: OperatorSettings) -> None:
+    """Run the operator until SIGTERM or SIGINT. Raises `MapRunError` with what keeps it from starting."""
+    import uvloop
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    with suppress(asyncio.CancelledError):
+        uvloop.run(operate(settings))
+    log.info("the operator has stopped; its children go on, and the next operator takes them over")
+
+
+async def operate(settings: OperatorSettings) -> None:
+    """The operator, as one coroutine."""
+    client = await ClusterClient.connect(settings.kubeconfig, settings.context)
+    registry = CollectorRegistry()
+    telemetry = Telemetry(registry)
+    watch = JobsWatch(client, settings.namespaces)
+    shared = Shared(settings, client, watch, WriteBudget(on_throttled=telemetry.throttled), telemetry)
+    ready = asyncio.Event()
+    probes = Probes(registry, healthy=lambda: None, ready=lambda: None if ready.is_set() else "the operator is starting")
+    try:
+        with _cancelled_by_signals():
+            await asyncio.to_thread(check_state, settings)
+            await probes.start(settings.port)
+            await watch.start()
+        log.info("the operator is ready on port %d; it keeps its state in %s", settings.port, settings.state)
+        await kopf.operator(
+            registry=registry_for(shared),
+            settings=kopf_settings(),
+            clusterwide=not settings.namespaces,
+            namespaces=settings.namespaces,
+            standalone=True,
+            # Nobody is told it when standalone; but kopf would make one of the user's name, and a container's user has none.
+            identity="maprun",  # type: ignore[arg-type]  # its type, a str with another name, is private to kopf
+            ready_flag=ready,
+        )
+    finally:
+        await probes.close()
+        await watch.close()
+        await client.close()
+
+
+def registry_for(shared: Shared) -> kopf.OperatorRegistry:
+    """kopf's registry: the daemon of each run that has not ended, and word of each change to it."""
+    registry = kopf.OperatorRegistry()
+    settings = shared.settings
+
+    @kopf.on.login(registry=registry)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        return await _login(settings)
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+    async def changed(memo: kopf.Memo, **_: Any) -> None:
+        if "supervisor" in memo:
+            memo.supervisor.changed()
+
+    @kopf.daemon(
+        *(GROUP, VERSION, PLURAL),
+        registry=registry,
+        when=lambda body, **_: not ended(body),
+        cancellation_timeout=STOP_SECONDS,
+    )
+    async def run(body: kopf.Body, memo: kopf.Memo, stopped: kopf.DaemonStopped, **_: Any) -> None:
+        memo.supervisor = Supervisor(shared, body)
+        await _until_stopped(memo.supervisor.run(), body, stopped)
+
+    return registry
+
+
+async def _until_stopped(work: Coroutine[Any, Any, None], body: kopf.Body, stopped: kopf.DaemonStopped) -> None:
+    """Do the work, but cancel it when kopf says stop; unless it says so because the run has ended: it is all but done."""
+
+    async def stop() -> None:
+        _ = await stopped.wait()
+
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if working.done() or ended(body):
+            await working
+    finally:
+        working.cancel()
+        stopping.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)
+
+
+async def _login(settings: OperatorSettings) -> kopf.ConnectionInfo:
+    """The same cluster and credentials that all other calls use; kopf asks again when they are refused."""
+    found = await connection(settings.kubeconfig, settings.context)
+    scheme, _, token = found.token.rpartition(" ")
+    return kopf.ConnectionInfo(
+        server=found.server,
+        ca_path=found.ca_file,
+        insecure=found.insecure,
+        scheme=scheme or None,
+        token=token or None,
+        certificate_path=found.certificate_file,
+        private_key_path=found.key_file,
+        proxy_url=found.proxy,
+    )
+
+
+def kopf_settings() -> kopf.OperatorSettings:
+    """kopf without its habits: no events of its own, no annotations, no waiting for a run that stops at once."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.persistence.finalizer = FINALIZER
+    settings.background.instant_exit_timeout = EXIT_SECONDS
+    return settings
+
+
+@contextmanager
+def _cancelled_by_signals() -> Iterator[None]:
+    """A signal cancels the current task, so that an operator that cannot start can be stopped. Later kopf sees to signals."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None, "called from a coroutine"
+    for each in SIGNALS:
+        loop.add_signal_handler(each, task.cancel)
+    try:
+        yield
+    finally:
+        for each in SIGNALS:
+            loop.remove_signal_handler(each)

@@ -1,0 +1,242 @@
+"""Planning a run: dataset → selected items → batches → plan, once, in a process of its own (design §5).
+
+Rule 1: a plan is a function of dataset and spec. Started again after a crash, planning goes on behind what is durable,
+        or fails when the dataset is no longer the same.
+Rule 2: whatever is wrong with the user's input becomes the plan's durable `failure`, so that a restart ends the same
+        way.
+Rule 3: an unreachable store is waited for, never a failure of the run.
+Rule 4: the process gets its request, credentials with it, on standard input alone, and ends when that is closed: it
+        cannot outlive its parent. On standard output it writes one JSON line for each thing worth telling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+import maprun
+from maprun.adapters.plans import PlanWriter
+from maprun.adapters.sources import Item, Resume, Source, open_source
+from maprun.adapters.stores import BucketsRef, S3Access, open_store
+from maprun.core import selection
+from maprun.core.scheduling import PlanView
+from maprun.errors import Fenced, MapRunError, RunFailed, StatesError, StoreError, StoreUnavailable
+from maprun.model import PAYLOAD_LIMIT, MapRunSpec
+from maprun.records import Batch
+
+MODULE: Final = "maprun.planning"  # what the process runs
+PATIENCE: Final = 15.0  # longest pause before asking an unreachable store again, seconds
+TAIL: Final = 4_000  # bytes of the process's standard error that an error quotes
+
+_encode = msgspec.json.encode
+
+
+class PlanRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What to plan. `store` is the URL of the run's own store, reached by `access`; `buckets` is where datasets lie.
+
+    `context` is the context object (`$$`) without `Map`.
+    """
+
+    store: str
+    spec: MapRunSpec
+    context: dict[str, Any]
+    access: S3Access = S3Access()
+    buckets: BucketsRef = BucketsRef()
+
+
+class PlannerDied(MapRunError):
+    """The planning process ended without a result. Running it again goes on behind what is durable."""
+
+
+class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of the process's output: a new view, a store's trouble, or the error that ends planning."""
+
+    view: PlanView | None = None
+    trouble: str = ""
+    fenced: str = ""
+    store_error: str = ""
+
+
+def plan_run(
+    request: PlanRequest,
+    emit: Callable[[PlanView], None],
+    trouble: Callable[[str], None] = lambda message: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> PlanView:
+    """Plan to the end, well or badly, from wherever the plan stands; returns the ended view. Blocks.
+
+    `emit` gets the view after each new segment, and the ended one. `trouble` gets why a store cannot be reached; the
+    next view tells that it can again. Raises `Fenced`, and `StoreError` when the run's own store refuses.
+    """
+    store = open_store(request.store, request.access)
+    tries, before = 0, -1
+    while True:
+        try:
+            writer = PlanWriter(store)
+            tries, before = (tries, before) if writer.view.children == before else (0, writer.view.children)
+            return _planned(request, writer, emit)
+        except StoreUnavailable as error:
+            trouble(str(error))
+        sleep(min(2.0**tries, PATIENCE))
+        tries += 1
+
+
+def _planned(request: PlanRequest, writer: PlanWriter, emit: Callable[[PlanView], None]) -> PlanView:
+    if not (writer.view.seal or writer.view.failure):
+        try:
+            _read(request, writer, emit)
+        except RunFailed as failed:
+            writer.fail(failed.failure)
+    emit(writer.view)
+    return writer.view
+
+
+def _read(request: PlanRequest, writer: PlanWriter, emit: Callable[[PlanView], None]) -> None:
+    """Items to batches, one item each, until the source ends; then the seal."""
+    resume = Resume(writer.view.items, writer.resume, writer.source)
+    source = open_source(request.spec, request.buckets.open(), request.context, resume)
+    writer.source = source.fingerprint
+    select = _selection(request, source)
+    behind = writer.resume
+    with closing(source.items):
+        for item in source.items:
+            behind = item.behind
+            if writer.add(Batch(writer.next_child, 1, _input(select(item), item.index)), behind):
+                emit(writer.view)
+    writer.seal(behind)
+
+
+def _selection(request: PlanRequest, source: Source) -> Callable[[Item], Any]:
+    template, document, context = request.spec.item_selector, request.spec.input, request.context
+    if template is None:
+        return lambda item: item.value
+    selector = selection.compile_selector(template)
+    return lambda item: selector(document, selection.with_item(context, item.index, item.value, source.uri, item.key))
+
+
+def _input(value: Any, index: int) -> msgspec.Raw:
+    """A child's input as compact JSON, within AWS's limit."""
+    try:
+        text = _encode(value)
+    except (UnicodeEncodeError, RecursionError):
+        cause = f"Item {index} cannot be written as JSON: it holds half a character, or is nested too deeply."
+        raise RunFailed(StatesError.ITEM_READER_FAILED, cause) from None
+    if len(text) > PAYLOAD_LIMIT:
+        cause = (
+            f"The input of the child execution for item {index} has {len(text)} bytes; at most {PAYLOAD_LIMIT} are "
+            "allowed. Let spec.itemSelector pick what the child needs."
+        )
+        raise RunFailed(StatesError.DATA_LIMIT_EXCEEDED, cause)
+    return msgspec.Raw(text)
+
+
+class PlannerProcess:
+    """Runs `plan_run` in a process of its own. `on_trouble` tells why a store cannot be reached, "" when it can."""
+
+    def __init__(self, on_trouble: Callable[[str], None] = lambda message: None) -> None:
+        self._on_trouble = on_trouble
+        self._troubled = False
+
+    async def run(self, request: PlanRequest) -> AsyncGenerator[PlanView]:
+        """The views of the growing plan; the last has `seal` or `failure`. Closing the iterator kills the process.
+
+        Raises `Fenced`, `StoreError`, and `PlannerDied` with the end of the process's standard error.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", MODULE),
+            stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=1 << 20, env=_environment(), start_new_session=True,
+        )  # fmt: skip
+        tail = asyncio.create_task(_tail(process.stderr))
+        try:
+            await _ask(process, request)
+            async for line in _lines(process):
+                view = self._told(line)
+                if view:
+                    yield view
+                    if view.seal or view.failure:
+                        return
+            raise PlannerDied(f"planning ended with exit code {await process.wait()}: {await tail}")
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await asyncio.shield(process.wait())
+            tail.cancel()
+
+    def _told(self, line: _Line) -> PlanView | None:
+        if line.fenced:
+            raise Fenced(line.fenced)
+        if line.store_error:
+            raise StoreError(line.store_error)
+        if line.trouble or self._troubled:
+            self._on_trouble(line.trouble)
+        self._troubled = bool(line.trouble)
+        return line.view
+
+
+def _environment() -> dict[str, str]:
+    """Ours, and this very package where the process looks first."""
+    here = str(Path(maprun.__file__).resolve().parent.parent)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
+
+
+async def _ask(process: Process, request: PlanRequest) -> None:
+    """Send the request; standard input stays open, as the sign that we live."""
+    assert process.stdin
+    with suppress(ConnectionError):  # the process died already: its exit code tells more
+        process.stdin.write(_encode(request) + b"\n")
+        await process.stdin.drain()
+
+
+async def _lines(process: Process) -> AsyncIterator[_Line]:
+    assert process.stdout
+    async for line in process.stdout:
+        yield msgspec.json.decode(line, type=_Line)
+
+
+async def _tail(stream: asyncio.StreamReader | None) -> str:
+    assert stream
+    tail = b""
+    while chunk := await stream.read(1 << 16):
+        tail = (tail + chunk)[-TAIL:]
+    return tail.decode(errors="replace").strip()
+
+
+def main() -> None:
+    """The process: one request in, lines out."""
+    request = msgspec.json.decode(sys.stdin.buffer.readline(), type=PlanRequest)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        plan_run(request, lambda view: _say(_Line(view=view)), lambda message: _say(_Line(trouble=message)))
+    except Fenced as error:
+        _say(_Line(fenced=str(error)))
+    except StoreError as error:
+        _say(_Line(store_error=str(error)))
+
+
+def _say(line: _Line) -> None:
+    sys.stdout.buffer.write(_encode(line) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _end_with_parent() -> None:
+    """Standard input ends when the parent is gone, however it went.
+
+    Read past Python's buffer, whose lock this thread would hold while the interpreter shuts down.
+    """
+    while os.read(sys.stdin.fileno(), 1 << 16):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""Puts one run together: the adapters behind the engine's ports, the same for the operator and for a local run.
+
+Rule 1: nothing is decided here; this file only joins.
+Rule 2: the run's store holds all of its state: `spec.json` (the spec it started with), `plan/`, `journal/`,
+        `snapshots/`, `output.json`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import Final, TypeVar
+from uuid import uuid4
+
+import msgspec
+
+from maprun.adapters.journal import Journal, JournalReader
+from maprun.adapters.plans import PlanReader
+from maprun.adapters.stores import BucketsRef, S3Access, open_store
+from maprun.core import arns, progress, selection
+from maprun.core.progress import Progress
+from maprun.core.results import Names
+from maprun.core.scheduling import PlanView
+from maprun.engine import Engine, Settings
+from maprun.errors import AlreadyExists, StoreUnavailable
+from maprun.exporting import ResultsExporter
+from maprun.model import MapRunSpec, RunRef
+from maprun.planning import PlannerDied, PlannerProcess, PlanRequest
+from maprun.ports import Launcher, Reporter, Store
+from maprun.records import Batch, Record
+
+SPEC_KEY: Final = "spec.json"
+RETRY_SECONDS: Final = 2.0
+
+T = TypeVar("T")
+
+
+class Troubles:
+    """What holds a run up right now, by the part that says so; "" takes it back."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, str] = {}
+
+    def teller(self, part: str) -> Callable[[str], None]:
+        """A function that says or takes back the trouble of one part."""
+
+        def tell(message: str) -> None:
+            self._said[part] = message
+
+        return tell
+
+    def __call__(self) -> str:
+        return "; ".join(message for message in self._said.values() if message)
+
+
+class RunJournal:
+    """`ports.Journal`: the journal with its fold, and a snapshot of it from time to time."""
+
+    def __init__(self, journal: Journal, clock: Callable[[], float]) -> None:
+        self._journal, self._clock = journal, clock
+        self._segment = 0
+        self.progress = Progress()
+
+    async def open(self) -> None:
+        """Replay and take over; see `ports.Journal`."""
+        async for records in self._journal.open(uuid4().hex, self._clock(), self._restore):
+            self.progress = self.progress.with_records(records)
+        self._segment = self._journal.last
+
+    def append(self, records: Sequence[Record]) -> asyncio.Future[None]:
+        """Queue records; see `ports.Journal`."""
+        return asyncio.create_task(self._fold(self._journal.append(records), records))
+
+    async def close(self) -> None:
+        """Write what is queued, and stop."""
+        await self._journal.close()
+
+    def _restore(self, snapshot: bytes) -> bool:
+        try:
+            self.progress = progress.decode(snapshot)
+        except (msgspec.DecodeError, ValueError):  # written by another version: the segments tell it all
+            return False
+        return True
+
+    async def _fold(self, durable: asyncio.Future[int], records: Sequence[Record]) -> None:
+        segment = await durable
+        through, behind = self._segment, self.progress
+        self.progress, self._segment = self.progress.with_records(records), segment
+        if segment > through and self._journal.snapshot_due:
+            await self._journal.snapshot(through, progress.encode(behind))
+
+
+class RunPlan:
+    """`ports.Plan`: the plan's segments, and the process that writes them if they are not complete."""
+
+    def __init__(self, reader: PlanReader, request: PlanRequest, trouble: Callable[[str], None]) -> None:
+        self._reader, self._request, self._trouble = reader, request, trouble
+
+    async def views(self) -> AsyncGenerator[PlanView, None]:
+        """See `ports.Plan`."""
+        view = await self._insist(self._reader.view)
+        yield view
+        while view.seal is None and view.failure is None:
+            try:
+                async with aclosing(PlannerProcess(self._trouble).run(self._request)) as steps:
+                    async for view in steps:
+                        yield view
+            except PlannerDied as error:
+                self._trouble(f"reading the dataset is started again: {error}")
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def batches(self, children: Sequence[int]) -> Sequence[Batch]:
+        """See `ports.Plan`."""
+        return await self._insist(lambda: [self._reader.batch(child) for child in children])
+
+    async def _insist(self, read: Callable[[], T]) -> T:
+        while True:
+            try:
+                result = await asyncio.to_thread(read)
+            except StoreUnavailable as error:
+                self._trouble(f"the plan cannot be read: {error}")
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self._trouble("")
+                return result
+
+
+class Home(msgspec.Struct, frozen=True):
+    """Where a run's state and its buckets lie: the store's URL with its access, and the buckets."""
+
+    url: str
+    access: S3Access
+    buckets: BucketsRef
+    region: str = ""
+
+    def store(self) -> Store:
+        """The run's own store."""
+        return open_store(self.url, self.access)
+
+
+class History:
+    """`exporting.History` over a journal."""
+
+    def __init__(self, reader: JournalReader) -> None:
+        self.records = reader.records_from
+        self.segment = reader.segment
+
+
+def frozen_spec(store: Store, spec: MapRunSpec) -> MapRunSpec:
+    """The spec that the run started with: written by whoever comes first, read by all who come later. Blocks."""
+    try:
+        store.create(SPEC_KEY, msgspec.json.encode(spec))
+    except AlreadyExists:
+        return msgspec.json.decode(store.read(SPEC_KEY), type=MapRunSpec)
+    return spec
+
+
+def with_live_fields(frozen: MapRunSpec, live: MapRunSpec) -> MapRunSpec:
+    """The frozen spec with the fields that may change while a run goes on (design §2)."""
+    return msgspec.structs.replace(
+        frozen,
+        max_concurrency=live.max_concurrency,
+        tolerated_failure_count=live.tolerated_failure_count,
+        tolerated_failure_percentage=live.tolerated_failure_percentage,
+    )
+
+
+def engine_for(
+    run: RunRef,
+    spec: MapRunSpec,
+    live_spec: Callable[[], MapRunSpec],
+    home: Home,
+    launcher: Launcher,
+    reporter: Reporter,
+    *,
+    ceiling: int,
+    clock: Callable[[], float] = time.time,
+    on_flush: Callable[[float, int], None] = lambda seconds, records: None,
+) -> Engine:
+    """The engine of a run. `spec` is the frozen one; call it inside a running event loop."""
+    store, troubles = home.store(), Troubles()
+    journal = Journal(store, on_trouble=troubles.teller("journal"), on_flush=on_flush)
+    reader = PlanReader(store)
+    exporter = ResultsExporter(
+        spec,
+        Names(run, home.region, arns.label_of(spec, run)),
+        history=History(journal.reader),
+        plan=reader,
+        buckets=home.buckets.open(),
+        store=store,
+        clock=clock,
+        trouble=troubles.teller("results"),
+    )
+    return Engine(
+        run,
+        lambda: with_live_fields(spec, live_spec()),
+        journal=RunJournal(journal, clock),
+        plan=RunPlan(reader, _plan_request(run, spec, home), troubles.teller("plan")),
+        launcher=launcher,
+        exporter=exporter,
+        reporter=reporter,
+        clock=clock,
+        rng=random.Random(),
+        trouble=troubles,
+        settings=Settings(ceiling=ceiling, region=home.region, output_location=f"{home.url.rstrip('/')}/output.json"),
+    )
+
+
+def _plan_request(run: RunRef, spec: MapRunSpec, home: Home) -> PlanRequest:
+    # The start is the resource's creation, so that reading again after a crash makes the same items.
+    context = selection.context_for(run, spec, run.created, home.region)
+    return PlanRequest(store=home.url, spec=spec, context=context, access=home.access, buckets=home.buckets)

@@ -1,0 +1,198 @@
+"""One run on a cluster, from its resource to its end: check it, find its credentials, drive the engine, start it again when it breaks.
+
+Rule 1: what the user must mend is told in the condition and an event, with the field and what to do; other runs never notice.
+Rule 2: a missing Secret is waited for (it may be applied after the run); a broken spec or template ends the run.
+Rule 3: an engine that broke is started again from its journal; one that was fenced off is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from maprun.adapters.cluster import ApiError, ClusterClient
+from maprun.adapters.credentials import NotReady, s3_access
+from maprun.adapters.jobs import JobsLauncher
+from maprun.adapters.jobs_watch import JobsWatch
+from maprun.adapters.objects import check_job
+from maprun.adapters.pacing import WriteBudget
+from maprun.adapters.reporting import Reporters, ResourceReporter
+from maprun.adapters.stores import BucketsRef, open_store
+from maprun.adapters.telemetry import Telemetry
+from maprun.core import children, templates, validation
+from maprun.core.status import CONDITION, UNKNOWN
+from maprun.engine import Engine
+from maprun.errors import Fenced, Reason, RunFailed, SpecInvalid, StatesError, StoreError
+from maprun.model import MapRunSpec, RunRef
+from maprun.records import Attempt, Batch
+from maprun.running import Home, engine_for, frozen_spec
+from maprun.settings import OperatorSettings
+
+SECRET_SECONDS: Final = 5.0  # between two looks for a missing Secret
+RESTART_SECONDS: Final = (1.0, 60.0)  # shortest and longest pause before a broken engine is started again
+
+log = logging.getLogger("maprun")
+
+
+class Shared(msgspec.Struct, frozen=True):
+    """What all runs of an operator share."""
+
+    settings: OperatorSettings
+    client: ClusterClient
+    watch: JobsWatch
+    budget: WriteBudget
+    telemetry: Telemetry
+
+
+class Supervisor:
+    """Drives one run. `body` is a live view of its resource: spec and generation may change. Cancelling leaves the children as they are."""
+
+    def __init__(self, shared: Shared, body: Mapping[str, Any]) -> None:
+        self._shared, self._body = shared, body
+        self._run = run_ref(body)
+        self._reporter = ResourceReporter(shared.client, self._run, self._generation, _status(body))
+        self._engine: Engine | None = None
+        self._spec: tuple[int, MapRunSpec] | None = None
+
+    def changed(self) -> None:
+        """The resource changed: what may be changed in the spec takes effect now."""
+        if self._engine is not None:
+            self._engine.wake()
+
+    async def run(self) -> None:
+        """Returns when the run has ended, or can never start, or is another operator's."""
+        pauses = _growing(*RESTART_SECONDS)
+        while not await self._life():
+            await asyncio.sleep(next(pauses))
+
+    async def _life(self) -> bool:
+        """One life of the engine. True when nothing is left to do."""
+        try:
+            spec = validation.parse(self._body)
+            if "startTime" not in _status(self._body):
+                await self._check_template(spec)
+            await self._drive(spec, await self._home(spec))
+        except Fenced as error:
+            log.warning("%s: %s; leaving the run to the other operator", self._name, error)
+        except RunFailed as error:
+            log.info("%s: cannot start: %s", self._name, error.failure.cause)
+            await self._reporter.refused(error.reason, f"{error.failure.error}: {error.failure.cause}")
+        except (ApiError, StoreError) as error:
+            log.warning("%s: %s; trying again", self._name, error)
+            await self._reporter.waits(_reason_to_wait(error), f"The run cannot go on yet: {error}")
+            return False
+        except Exception:
+            log.exception("%s: the engine broke; starting it again", self._name)
+            return False
+        return True
+
+    async def _check_template(self, spec: MapRunSpec) -> None:
+        """What is wrong with the Job template is told before anything starts. Errors: `RunFailed`; `ApiError`: try again."""
+        if problems := templates.template_problems(spec.item_processor.job_template):
+            raise RunFailed(StatesError.RUNTIME, "; ".join(map(str, problems)), Reason.INVALID_JOB_TEMPLATE)
+        trial = children.job_for(self._run, spec, Attempt(0, 1), Batch(0, 1, msgspec.Raw(b"{}"))).job
+        try:
+            refusal = await check_job(self._shared.client, trial)
+        except ApiError as error:
+            if error.unavailable:
+                raise
+            return  # forbidden, or there already: whatever stands against it may pass, and the launcher tells it
+        if refusal:
+            told = f"{templates.PATH}: the API server refuses a Job made of it: {refusal}"
+            raise RunFailed(StatesError.RUNTIME, told, Reason.INVALID_JOB_TEMPLATE)
+
+    async def _home(self, spec: MapRunSpec) -> Home:
+        """Where the run's state and buckets lie, once its credentials are there."""
+        settings, run = self._shared.settings, self._run
+        while True:
+            try:
+                access = await s3_access(
+                    self._shared.client, run.namespace, spec, settings.s3, shared=settings.share_s3_credentials
+                )
+            except NotReady as error:
+                await self._reporter.waits(error.reason, str(error))
+                await asyncio.sleep(SECRET_SECONDS)
+            else:
+                url = f"{settings.state.rstrip('/')}/{run.namespace}/{run.name}-{run.uid}"
+                return Home(url, settings.s3, BucketsRef(access=access), access.region)
+
+    async def _drive(self, spec: MapRunSpec, home: Home) -> None:
+        shared = self._shared
+        frozen = await asyncio.to_thread(frozen_spec, home.store(), spec)
+        telemetry = shared.telemetry.reporter(self._run)
+        try:
+            self._engine = engine_for(
+                self._run,
+                frozen,
+                self._live_spec,
+                home,
+                JobsLauncher(self._run, frozen, shared.watch, shared.client, shared.budget),
+                Reporters(self._reporter, telemetry),
+                ceiling=shared.settings.ceiling,
+                on_flush=shared.telemetry.journal_flushed,
+            )
+            await self._engine.run()
+        finally:
+            self._engine = None
+            await self._reporter.close()
+            telemetry.close()
+
+    def _live_spec(self) -> MapRunSpec:
+        """The spec as it is now; an edit that does not parse leaves the last good one in force."""
+        generation, known = self._generation(), self._spec
+        if known is not None and known[0] == generation:
+            return known[1]
+        try:
+            spec = validation.parse(self._body)
+        except SpecInvalid as error:
+            assert known is not None, "the spec was parsed before the engine started"
+            log.warning("%s: ignoring an edit: %s", self._name, error)
+            spec = known[1]
+        self._spec = generation, spec
+        return spec
+
+    def _generation(self) -> int:
+        return int(self._body["metadata"].get("generation", 0))
+
+    @property
+    def _name(self) -> str:
+        return f"{self._run.namespace}/{self._run.name}"
+
+
+def run_ref(body: Mapping[str, Any]) -> RunRef:
+    """Which run a resource is."""
+    metadata = body["metadata"]
+    created = datetime.fromisoformat(metadata["creationTimestamp"].replace("Z", "+00:00")).timestamp()
+    return RunRef(metadata["namespace"], metadata["name"], metadata["uid"], created)
+
+
+def ended(body: Mapping[str, Any]) -> bool:
+    """True when the resource's condition is final."""
+    conditions = _status(body).get("conditions") or []
+    return any(each.get("type") == CONDITION and each.get("status") != UNKNOWN for each in conditions)
+
+
+def check_state(settings: OperatorSettings) -> None:
+    """Fail early, at the start, when the state store cannot be used. Errors: `StoreError`. Blocks."""
+    next(iter(open_store(settings.state, settings.s3).list("maprun-start-check/")), None)
+
+
+def _status(body: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(body.get("status") or {})
+
+
+def _reason_to_wait(error: ApiError | StoreError) -> Reason:
+    return Reason.STORE_UNAVAILABLE if isinstance(error, StoreError) else Reason.API_UNAVAILABLE
+
+
+def _growing(shortest: float, longest: float) -> Iterator[float]:
+    pause = shortest
+    while True:
+        yield pause * random.uniform(0.8, 1.2)
+        pause = min(pause * 2, longest)

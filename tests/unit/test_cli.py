@@ -1,0 +1,340 @@
+"""The command line, through its own runner and as a process: exit codes, what is said, what lies on the disk then."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+import maprun
+from maprun.cli.app import app
+from maprun.cli.demo import EXAMPLES
+
+RUNNER = CliRunner()
+WAIT = 30.0  # seconds; a bound, not an expectation
+
+SUM = 'echo "{\\"sum\\": $MAPRUN_INPUT_JSON}" > $MAPRUN_OUTPUT'
+ODD = '{"errorType": "Odd", "errorMessage": "no"}'
+FLAKY = f"test $MAPRUN_CHILD_INDEX != 1 && exit 0; echo '{ODD}' > $MAPRUN_OUTPUT; exit 1"
+
+
+def map_run(script: str = SUM, **spec: Any) -> dict[str, Any]:
+    container = {"name": "work", "image": "not-used", "command": ["sh", "-c", script]}
+    processor = {"jobTemplate": {"spec": {"template": {"spec": {"containers": [container]}}}}}
+    return {
+        "apiVersion": "maprun.dev/v1alpha1",
+        "kind": "MapRun",
+        "metadata": {"name": "numbers"},
+        "spec": {"input": [1, 2, 3], "itemProcessor": processor, **spec},
+    }
+
+
+READER = {
+    "resource": "s3:getObject",
+    "parameters": {"bucket": "data", "key": "in.json"},
+    "readerConfig": {"inputType": "JSON"},
+}
+WRITER = {"resource": "s3:putObject", "parameters": {"bucket": "results", "prefix": "out"}}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Each test works in a directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    for variable in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(variable, raising=False)
+    return tmp_path
+
+
+def written(*documents: Any, name: str = "run.yaml") -> str:
+    Path(name).write_text(yaml.safe_dump_all(documents))
+    return name
+
+
+def call(*arguments: str) -> Result:
+    return RUNNER.invoke(app, list(arguments))
+
+
+def test_a_run_prints_its_summary() -> None:
+    result = call("run", written(map_run()), "--state", "st")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0].startswith("numbers SUCCEEDED in ")
+    assert 'Output   [{"sum":1},{"sum":2},{"sum":3}]' in result.stdout
+    assert "State    st" in result.stdout
+    assert "numbers  3/3  100 %  0 running  0 failed" in result.stderr
+
+
+def test_a_run_with_json_prints_the_status_and_nothing_else() -> None:
+    result = call("run", written(map_run()), "--json")
+    status = json.loads(result.stdout)
+    assert (status["executionCounts"]["succeeded"], status["conditions"][0]["status"]) == (3, "True")
+    assert result.stderr == ""
+
+
+def test_a_run_that_fails_exits_with_1_and_says_why() -> None:
+    result = call("run", written(map_run(FLAKY, maxConcurrency=1)))
+    assert result.exit_code == 1
+    assert "numbers FAILED in " in result.stdout
+    assert "States.ExceedToleratedFailureThreshold" in result.stdout
+    assert "1 × Odd  for example numbers-1: no" in result.stdout
+
+
+def test_a_tolerated_failure_is_no_failure_of_the_run() -> None:
+    result = call("run", written(map_run(FLAKY)), "--set", "toleratedFailureCount=1")
+    assert result.exit_code == 0, result.output
+    assert "2 succeeded, 1 failed" in result.stdout
+
+
+def test_buckets_are_directories() -> None:
+    Path("disk/data").mkdir(parents=True)
+    Path("disk/data/in.json").write_text("[10, 20]")
+    file = written(map_run(itemReader=READER, resultWriter=WRITER))
+    result = call("run", file, "--bucket-dir", "disk")
+    assert result.exit_code == 0, result.output
+    (manifest,) = Path("disk/results/out").glob("*/manifest.json")
+    assert f"Results  {manifest.parent}" in result.stdout
+    records = json.loads((manifest.parent / "SUCCEEDED_0.json").read_text())
+    assert [record["Output"] for record in records] == ['{"sum": 10}', '{"sum": 20}']
+
+
+def test_a_finished_run_is_told_again_and_nothing_runs_twice() -> None:
+    file = written(map_run("echo x >> $PWD/ran"))
+    first, second = (call("run", file, "--state", "st", "--json") for _ in range(2))
+    assert Path("ran").read_text() == "x\n" * 3
+    assert json.loads(first.stdout)["mapRunArn"] == json.loads(second.stdout)["mapRunArn"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(
+            lambda run: run["spec"].update(surprise=1), "spec.surprise: is not a field", id="an unknown field"
+        ),
+        pytest.param(
+            lambda run: run["spec"]["itemProcessor"]["jobTemplate"]["spec"].update(backoffLimit=3),
+            "spec.itemProcessor.jobTemplate.spec.backoffLimit: ",
+            id="a Job template that MapRun cannot use",
+        ),
+        pytest.param(lambda run: run.update(kind="Job"), "kind: must be MapRun", id="another kind"),
+        pytest.param(
+            lambda run: run["spec"].update(itemReader=READER),
+            "spec.itemReader.parameters.bucket: data is not a directory; put the data there",
+            id="a bucket that is not there",
+        ),
+        pytest.param(
+            lambda run: run["spec"]["itemProcessor"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0].update(
+                command=["no-such-program"]
+            ),
+            "'no-such-program' is not on your PATH",
+            id="a program that is not there",
+        ),
+    ],
+)
+def test_bad_input_exits_with_2_and_says_what_to_do(change: Callable[[dict[str, Any]], None], message: str) -> None:
+    body = map_run()
+    change(body)
+    result = call("run", written(body))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not Path("maprun-runs").exists()
+
+
+def test_a_key_that_is_not_there() -> None:
+    Path("data").mkdir()
+    result = call("run", written(map_run(itemReader=READER)))
+    assert result.exit_code == 2
+    assert "spec.itemReader.parameters.key: data/in.json is not a file" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(None, "there is no such file", id="no file"),
+        pytest.param(b"a: [", "is not YAML", id="no YAML"),
+        pytest.param(b"\xff\xfe", "is not text in UTF-8", id="no text"),
+        pytest.param(b"", "holds 0 resources of kind MapRun", id="empty"),
+        pytest.param(b"--- {kind: MapRun}\n--- {kind: MapRun}\n", "holds 2 resources of kind MapRun", id="two of them"),
+        pytest.param(b"- 1", "holds 0 resources of kind MapRun", id="a list"),
+    ],
+)
+def test_a_file_that_holds_no_map_run(content: bytes | None, message: str) -> None:
+    if content is not None:
+        Path("x.yaml").write_bytes(content)
+    result = call("validate", "x.yaml")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"x.yaml: {message}" in result.stderr
+
+
+def test_validate_lists_all_problems() -> None:
+    body = map_run(label="a b", toleratedFailurePercentage="101")
+    result = call("validate", written(body))
+    assert result.exit_code == 2
+    assert [line.split(": ")[1] for line in result.stderr.splitlines()] == [
+        "spec.label",
+        "spec.toleratedFailurePercentage",
+    ]
+
+
+def test_validate_accepts_a_map_run_among_other_resources() -> None:
+    result = call("validate", written({"kind": "ConfigMap"}, map_run(), None))
+    assert (result.exit_code, result.stdout) == (0, "run.yaml: the MapRun numbers is valid\n")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        pytest.param("maxConcurrency", "must be FIELD=VALUE", id="no value"),
+        pytest.param("=3", "must be FIELD=VALUE", id="no field"),
+        pytest.param("maxConcurrency=many", "spec.maxConcurrency: must be", id="a value of the wrong type"),
+        pytest.param("input.x=1", "input has no fields inside it", id="a field inside a list"),
+    ],
+)
+def test_settings_that_cannot_be(setting: str, message: str) -> None:
+    result = call("validate", written(map_run()), "--set", setting)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_settings_replace_fields() -> None:
+    Path("disk/other").mkdir(parents=True)
+    Path("disk/other/in.json").write_text("[5]")
+    file = written(map_run(itemReader=READER))
+    settings = ("--set", "itemReader.parameters.bucket=other", "--set", "spec.maxConcurrency=2")
+    result = call("run", file, "--bucket-dir", "disk", *settings, "--json")
+    status = json.loads(result.stdout)
+    assert (status["output"], status["maxConcurrency"]) == ([{"sum": 5}], 2)
+
+
+def test_a_state_directory_belongs_to_one_run() -> None:
+    assert call("run", written(map_run()), "--state", "st").exit_code == 0
+    changed = call("run", written(map_run(input=[4])), "--state", "st")
+    assert changed.exit_code == 2
+    assert "spec.input changed since the run in st began" in changed.stderr
+    other = call("run", written({**map_run(), "metadata": {"name": "other"}}), "--state", "st")
+    assert other.exit_code == 2
+    assert "belongs to the run numbers, not to other" in other.stderr
+    Path("full").mkdir()
+    Path("full/mine").touch()
+    full = call("run", written(map_run()), "--state", "full")
+    assert full.exit_code == 2
+    assert "is not empty and holds no run" in full.stderr
+
+
+def python(*arguments: str) -> subprocess.Popen[str]:
+    """A Python that knows this package, in a session of its own."""
+    path = os.pathsep.join([str(Path(maprun.__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        start_new_session=True,
+    )
+
+
+def until(met: Callable[[], bool]) -> None:
+    end = time.monotonic() + WAIT
+    while not met():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: str(number.name))
+def test_a_run_that_was_stopped_goes_on_where_it_was(number: signal.Signals) -> None:
+    """Child 2 waits for the file `go`; the others are done, and durable, before the run is stopped."""
+    script = (
+        "echo $MAPRUN_CHILD_INDEX >> $PWD/ran; test $MAPRUN_CHILD_INDEX != 2 || while ! test -e go; do sleep 0.05; done"
+    )
+    file = written(map_run(script, toleratedFailureCount=0))
+    with python("-m", "maprun", "run", file, "--state", "st") as first:
+        until(lambda: Path("ran").exists() and len(Path("ran").read_text().split()) == 3)
+        until(lambda: bool(list(Path("st/journal").glob("*2.*"))))
+        first.send_signal(number)
+        _, words = first.communicate(timeout=WAIT)
+    if number != signal.SIGKILL:
+        assert first.returncode == 130
+        assert "nothing is running any more. Go on with:\n" in words
+        assert "-m maprun run run.yaml --state st --bucket-dir ." in words
+        assert "Traceback" not in words
+    Path("go").touch()
+    with python("-m", "maprun", "run", file, "--state", "st", "--json") as second:
+        told, words = second.communicate(timeout=WAIT)
+    assert json.loads(told)["executionCounts"]["succeeded"] == 3, words
+    assert sorted(Path("ran").read_text().split()) == ["0", "1", "2", "2"]
+
+
+def test_the_demo_runs_and_leaves_its_files() -> None:
+    with python("-m", "maprun", "demo", "--dir", "d") as process:
+        told, words = process.communicate(timeout=2 * WAIT)
+    assert process.returncode == 0, words
+    assert "130 child executions, 126 succeeded, 4 failed, 6 retried" in told
+    assert "4 × AirportHasNickname  for example airports-16: Obihiro (RJCB) is also called Tokachi" in told
+    (manifest,) = Path("d/airports-results/airports").glob("*/manifest.json")
+    sizes = {name: len(files) for name, files in json.loads(manifest.read_text())["ResultFiles"].items()}
+    assert sizes == {"FAILED": 1, "PENDING": 0, "SUCCEEDED": 1}
+    failed = json.loads((manifest.parent / "FAILED_0.json").read_text())
+    assert {record["Error"] for record in failed} == {"AirportHasNickname"}
+
+
+def test_the_demo_never_clears_a_directory_of_somebody_else() -> None:
+    Path("mine").mkdir()
+    Path("mine/work").touch()
+    result = call("demo", "--dir", "mine")
+    assert result.exit_code == 2
+    assert "was not made by a demo" in result.stderr
+    assert Path("mine/work").exists()
+
+
+def test_the_airports_are_130_in_the_shape_of_the_example() -> None:
+    airports = json.loads((EXAMPLES[-1] / "airports.json").read_text("utf-8"))
+    assert len(airports) == 130
+    assert {tuple(airport) for airport in airports} == {("ICAO", "IATA", "NAME", "ANAME1", "ANAME2", "NNAME", "REGION")}
+    assert [airport["ICAO"] for airport in airports if airport["NNAME"]] == ["RJCB", "RJGG", "RJNS", "RJOK"]
+
+
+def test_a_local_run_loads_nothing_that_talks_to_a_cluster() -> None:
+    code = "import sys, maprun.cli.commands; print({'kopf', 'kubernetes', 'boto3', 'aiohttp'} & sys.modules.keys())"
+    with python("-c", code) as process:
+        assert process.communicate(timeout=WAIT)[0].strip() == "set()"
+
+
+def test_without_a_command_there_is_help() -> None:
+    assert "validate" in call("--help").stdout
+
+
+ROOT = EXAMPLES[-1].parent.parent
+PAGES = ("README.md", "docs/quickstart.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_map_run_in_the_documentation_is_valid(page: str) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        Path("block.yaml").write_text(block, "utf-8")
+        assert call("validate", "block.yaml").output.endswith(" is valid\n")
+
+
+@pytest.mark.parametrize("page", [*PAGES, "examples/airports/README.md"])
+def test_each_link_in_the_documentation_leads_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / page).read_text("utf-8"))
+    assert [link for link in links if "://" not in link and not ((ROOT / page).parent / link).exists()] == []
+
+
+def test_the_words_of_the_quickstart_become_upper_case() -> None:
+    block = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/quickstart.md").read_text("utf-8"), re.DOTALL)[0]
+    Path("words.yaml").write_text(block, "utf-8")
+    assert 'Output   ["MAP","REDUCE","FOLD"]' in call("run", "words.yaml").stdout

@@ -1,0 +1,203 @@
+"""Plans: what was added comes back, in segments that do not depend on who wrote them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maprun.adapters import plans
+from maprun.adapters.plans import END, PlanReader, PlanWriter, segment_key
+from maprun.core.scheduling import PlanView
+from maprun.errors import Failure, Fenced, NotFound, StoreError
+from maprun.ports import ObjectInfo
+from maprun.records import Batch, PlanSeal
+from tests.unit.fake_store import FakeStore
+
+FIRST = (2, 3)
+BATCHES = 5
+
+
+class Killed(Exception):
+    """The process ended right here."""
+
+
+def batch(index: int, items: int = 1) -> Batch:
+    return Batch(index, items, msgspec.Raw(b'{"n":%d,"text":"\\u2028\\r"}' % index))
+
+
+def write(store: FakeStore, count: int, items: int = 1) -> PlanSeal:
+    """A whole plan, or what is missing of it."""
+    writer = PlanWriter(store, FIRST, BATCHES)
+    writer.source = '"v1"'
+    for index in range(writer.next_child, count):
+        writer.add(batch(index, items), f"after {index}")
+    return writer.seal(f"after {count - 1}")
+
+
+def shown(batches: Iterable[Batch]) -> list[tuple[int, int, bytes]]:
+    return [(each.index, each.items, bytes(each.input)) for each in batches]
+
+
+@given(st.integers(0, 40), st.integers(1, 3))
+@settings(deadline=None)
+def test_every_batch_comes_back(count: int, items: int) -> None:
+    store = FakeStore(chunk=7)
+    seal = write(store, count, items)
+    reader = PlanReader(store)
+    wanted = [batch(index, items) for index in range(count)]
+    assert shown(reader.batches()) == shown(wanted)
+    assert shown(reader.batch(index) for index in reversed(range(count))) == shown(reversed(wanted))
+    assert (seal.children, seal.items) == (count, count * items)
+    assert reader.view() == PlanView(count, count * items, seal)
+
+
+def test_the_first_segments_are_small() -> None:
+    store = FakeStore()
+    assert write(store, 12).segments == 4
+    headers = []
+    reader = PlanReader(store)
+    reader.view()
+    headers = [(header.first_child, header.children, header.resume, header.behind) for header in reader._headers]
+    assert headers == [
+        (0, 2, "", "after 1"),
+        (2, 3, "after 1", "after 4"),
+        (5, 5, "after 4", "after 9"),
+        (10, 2, "after 9", "after 11"),
+    ]
+
+
+def test_a_segment_ends_with_the_line_that_fills_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans, "SEGMENT_BYTES", 2 * len(msgspec.json.encode(batch(0))))
+    assert write(FakeStore(), 12).segments == 6
+
+
+@given(st.integers(0, 20), st.integers(0, 6), st.booleans())
+@settings(deadline=None)
+def test_a_plan_that_was_interrupted_anywhere_ends_with_the_same_bytes(count: int, fatal: int, written: bool) -> None:
+    whole, broken = FakeStore(), FakeStore()
+    write(whole, count)
+    steps = iter(range(100))
+
+    def crash(key: str) -> None:
+        if next(steps) == fatal:
+            raise Killed
+
+    setattr(broken, "after" if written else "before", crash)
+    for _ in range(2):  # the second time is after the crash, or reads a plan that is complete
+        try:
+            if not PlanWriter(broken).view.seal:
+                write(broken, count)
+        except Killed:
+            continue
+    assert broken.objects == whole.objects
+
+
+def test_an_identical_segment_of_an_earlier_writer_is_adopted() -> None:
+    store = FakeStore()
+    slow, fast = PlanWriter(store, FIRST), PlanWriter(store, FIRST)
+    for writer in (fast, slow):
+        assert [writer.add(batch(index), "") for index in range(2)] == [False, True]
+    assert slow.view == fast.view
+
+
+@pytest.mark.parametrize("end", [pytest.param("seal", id="at the seal"), pytest.param("segment", id="at a segment")])
+def test_two_writers_with_different_data_cannot_both_go_on(end: str) -> None:
+    store = FakeStore()
+    one, other = PlanWriter(store, FIRST), PlanWriter(store, FIRST)
+    one.add(batch(0), "")
+    one.seal("")
+    if end == "segment":
+        other.add(batch(7), "")
+    with pytest.raises(Fenced, match="another planner"):
+        other.seal("")
+
+
+def test_a_failure_is_what_every_later_reader_sees() -> None:
+    store = FakeStore()
+    writer = PlanWriter(store, FIRST)
+    for index in range(3):
+        writer.add(batch(index), "")
+    failure = Failure("States.ItemReaderFailed", "broken")
+    writer.fail(failure)
+    assert writer.view == PlanReader(store).view() == PlanWriter(store).view == PlanView(2, 2, failure=failure)
+
+
+def test_a_reader_follows_a_growing_plan() -> None:
+    store = FakeStore()
+    writer, reader = PlanWriter(store, FIRST, BATCHES), PlanReader(store)
+    assert reader.view() == PlanView()
+    with pytest.raises(NotFound, match="no child 0, it has 0 so far"):
+        reader.batch(0)
+    for index in range(7):
+        writer.add(batch(index, 2), "")
+    assert reader.view() == PlanView(5, 10)
+    with pytest.raises(NotFound, match="no child 5"):
+        reader.batch(5)
+    writer.seal("")
+    assert reader.batch(6).index == 6
+    assert reader.view().seal == PlanSeal(7, 14, 3)
+    with pytest.raises(NotFound):
+        reader.batch(7)
+    with pytest.raises(NotFound):
+        reader.batch(-1)
+
+
+def test_a_plan_ends_only_once() -> None:
+    """A second planner that cannot read the dataset any more does not turn a good plan into a failure."""
+    store = FakeStore()
+    one, other = PlanWriter(store), PlanWriter(store)
+    one.seal("")
+    with pytest.raises(Fenced):
+        other.fail(Failure("States.ItemReaderFailed", "gone"))
+    assert PlanReader(store).view() == one.view
+
+
+def test_a_listing_that_misses_a_new_segment_is_asked_again() -> None:
+    class Late(FakeStore):
+        """Shows one segment only from the second listing on, as a directory may while it grows."""
+
+        hidden = ""
+
+        def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
+            hidden, self.hidden = self.hidden, ""
+            return (info for info in super().list(prefix, start_after) if info.key != hidden)
+
+    store = Late()
+    write(store, 12)
+    for hidden in (segment_key(1), segment_key(3)):
+        store.hidden = hidden
+        assert PlanReader(store).view().children == 12
+
+
+def test_looking_again_opens_only_what_is_new() -> None:
+    store = FakeStore()
+    writer, reader = PlanWriter(store, FIRST, BATCHES), PlanReader(store)
+    for index in range(10):
+        writer.add(batch(index), "")
+        reader.view()
+    assert store.opened == [segment_key(0), segment_key(1), segment_key(2)]
+
+
+@pytest.mark.parametrize(
+    ("key", "data", "message"),
+    [
+        pytest.param(segment_key(0), None, "segment 0 is missing", id="a segment is gone"),
+        pytest.param(segment_key(1), b"?", "damaged", id="a segment is damaged"),
+        pytest.param(segment_key(1), b"", "ends early", id="a segment is empty"),
+        pytest.param(segment_key(3), None, "3 segments are there, 4 were written", id="the last segment is gone"),
+        pytest.param(END, b'{"seal":{}}', "damaged", id="the end is damaged"),
+    ],
+)
+def test_a_broken_plan_is_told(key: str, data: bytes | None, message: str) -> None:
+    store = FakeStore()
+    write(store, 12)
+    if data is None:
+        del store.objects[key]
+    else:
+        store.objects[key] = data
+    with pytest.raises(StoreError, match=message):
+        PlanReader(store).view()

@@ -1,0 +1,310 @@
+"""What is counted when, and that nothing in the metrics outlives its run."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from contextlib import closing
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+
+from maprun.adapters.telemetry import Telemetry, TelemetryReporter, Throttle
+from maprun.core.progress import Progress
+from maprun.core.status import Snapshot
+from maprun.engine import Engine, Settings
+from maprun.errors import Failure
+from maprun.model import MapRunSpec, RunRef
+from maprun.records import Attempt, ChildStatus, Exported, Outcome, Retry, RunStatus, Verdict
+from tests.unit.live_run import RUN, at, half_way, values
+from tests.unit.world import FakeExporter, FakeJournal, FakeLauncher, FakePlan, Fuse, World, fails, succeeds
+
+EXECUTIONS = "maprun_execution_duration_seconds"
+
+
+def ended(failure: Failure | None = None) -> Snapshot:
+    """The last look at a run."""
+    verdict = Verdict(RunStatus.FAILED if failure else RunStatus.SUCCEEDED, 1.0, failure)
+    return at(Progress(verdict=verdict, exported=Exported(2.0, 0)))
+
+
+def outcome(status: ChildStatus, *, retrier: int | None = None, started: float | None = 10.0) -> Outcome:
+    retry = None if retrier is None else Retry(retrier, 20.0)
+    return Outcome(0, 1, status, failure=Failure("E"), started=started, stopped=12.5, retry=retry)
+
+
+def counted(registry: CollectorRegistry) -> dict[str, float]:
+    """What is not 0 among the counters of the namespace, and the number of durations."""
+    found: dict[str, float] = {}
+    for family in registry.collect():
+        for sample in family.samples:
+            if sample.labels.get("namespace") == "lab" and sample.name.endswith(("_total", "_seconds_count")):
+                found[sample.name] = found.get(sample.name, 0) + sample.value
+    return {name: value for name, value in found.items() if value}
+
+
+# Reports of the engine.
+
+REPORTS: list[tuple[str, Callable[[TelemetryReporter], None], dict[str, float]]] = [
+    (
+        "a first attempt starts a child",
+        lambda reporter: reporter.launched(Attempt(0, 1)),
+        {"maprun_executions_started_total": 1, "maprun_attempts_started_total": 1},
+    ),
+    (
+        "a later attempt belongs to the same child",
+        lambda reporter: reporter.launched(Attempt(0, 2)),
+        {"maprun_attempts_started_total": 1},
+    ),
+    (
+        "a success ends a child",
+        lambda reporter: reporter.recorded(outcome(ChildStatus.SUCCEEDED)),
+        {"maprun_executions_succeeded_total": 1, f"{EXECUTIONS}_count": 1},
+    ),
+    (
+        "a failure ends a child",
+        lambda reporter: reporter.recorded(outcome(ChildStatus.FAILED)),
+        {"maprun_executions_failed_total": 1, f"{EXECUTIONS}_count": 1},
+    ),
+    (
+        "a timeout ends a child",
+        lambda reporter: reporter.recorded(outcome(ChildStatus.TIMED_OUT)),
+        {"maprun_executions_timed_out_total": 1, f"{EXECUTIONS}_count": 1},
+    ),
+    (
+        "an abort ends a child",
+        lambda reporter: reporter.recorded(outcome(ChildStatus.ABORTED)),
+        {"maprun_executions_aborted_total": 1, f"{EXECUTIONS}_count": 1},
+    ),
+    (
+        "a child without a known start has no duration",
+        lambda reporter: reporter.recorded(outcome(ChildStatus.ABORTED, started=None)),
+        {"maprun_executions_aborted_total": 1},
+    ),
+    (
+        "a failure with a retry does not end the child",
+        lambda reporter: reporter.recorded(outcome(ChildStatus.FAILED, retrier=0)),
+        {"maprun_retries_total": 1},
+    ),
+    (
+        "a timeout with a retry does not end the child",
+        lambda reporter: reporter.recorded(outcome(ChildStatus.TIMED_OUT, retrier=1)),
+        {"maprun_retries_total": 1},
+    ),
+    (
+        "an infrastructure loss is neither an end nor a retry",
+        lambda reporter: reporter.recorded(outcome(ChildStatus.LOST, retrier=-1)),
+        {"maprun_attempts_lost_total": 1},
+    ),
+]
+
+
+@pytest.mark.parametrize(("report", "expected"), [row[1:] for row in REPORTS], ids=[row[0] for row in REPORTS])
+def test_each_report_is_counted_once(report: Callable[[TelemetryReporter], None], expected: dict[str, float]) -> None:
+    registry = CollectorRegistry()
+    report(Telemetry(registry).reporter(RUN))
+    assert counted(registry) == expected
+
+
+DURATIONS = [
+    ("from the child's first start to its end", 10.0, 12.5, 2.5),
+    ("never negative, when the clocks of two machines differ", 12.5, 12.0, 0.0),
+]
+
+
+@pytest.mark.parametrize(("started", "stopped", "seconds"), [r[1:] for r in DURATIONS], ids=[r[0] for r in DURATIONS])
+def test_durations(started: float, stopped: float, seconds: float) -> None:
+    registry = CollectorRegistry()
+    Telemetry(registry).reporter(RUN).recorded(
+        Outcome(0, 1, ChildStatus.SUCCEEDED, started=started, stopped=stopped),
+    )
+    assert values(registry, f"{EXECUTIONS}_sum") == {("lab",): seconds}
+
+
+def test_a_namespace_starts_with_every_series_at_zero() -> None:
+    registry = CollectorRegistry()
+    with closing(Telemetry(registry).reporter(RUN)):
+        assert values(registry, "maprun_executions_failed_total") == {("lab",): 0}
+        assert set(values(registry, "maprun_map_runs_finished_total").values()) == {0}
+        assert len(values(registry, "maprun_map_runs_finished_total")) == 3
+
+
+ENDINGS = [
+    ("a success", ended(), {("lab", "succeeded"): 1, ("lab", "failed"): 0, ("lab", "aborted"): 0}),
+    ("a failure", ended(Failure("E")), {("lab", "succeeded"): 0, ("lab", "failed"): 1, ("lab", "aborted"): 0}),
+]
+
+
+@pytest.mark.parametrize(("last", "expected"), [row[1:] for row in ENDINGS], ids=[row[0] for row in ENDINGS])
+async def test_the_end_of_a_run_is_counted_once(last: Snapshot, expected: dict[tuple[str, ...], float]) -> None:
+    registry = CollectorRegistry()
+    reporter = Telemetry(registry).reporter(RUN)
+    reporter.progressed(at(Progress()))
+    reporter.progressed(last)
+    await reporter.finished(last)
+    await reporter.finished(last)
+    assert values(registry, "maprun_map_runs_finished_total") == expected
+
+
+async def test_a_run_that_had_ended_before_is_not_counted_again() -> None:
+    registry = CollectorRegistry()
+    await Telemetry(registry).reporter(RUN).finished(ended())
+    assert set(values(registry, "maprun_map_runs_finished_total").values()) == {0}
+
+
+@pytest.mark.looptime
+async def test_the_counters_of_a_whole_run_agree_with_its_journal() -> None:
+    """Twelve children: one fails for good, one is retried once, one is lost once."""
+
+    def handler(child: int, attempt: int) -> Outcome:
+        if child == 3 or (child == 5 and attempt == 1):
+            return fails(child, attempt, "Boom" if child == 3 else "Flaky")
+        if child == 7 and attempt == 1:
+            return Outcome(child, attempt, ChildStatus.LOST, failure=Failure("", "node gone"))
+        return succeeds(child, attempt)
+
+    world, registry = World(12, handler), CollectorRegistry()
+    retry = [{"errorEquals": ["Flaky"], "intervalSeconds": 1, "maxAttempts": 3}]
+    fields = {"itemProcessor": {"jobTemplate": {}, "retry": retry}, "toleratedFailureCount": 1, "maxConcurrency": 4}
+    spec, fuse = msgspec.convert(fields, MapRunSpec), Fuse()
+    engine = Engine(
+        RUN,
+        lambda: spec,
+        journal=FakeJournal(world, fuse, world.writer),
+        plan=FakePlan(world, fuse),
+        launcher=FakeLauncher(world, fuse),
+        exporter=FakeExporter(world, fuse),
+        reporter=Telemetry(registry).reporter(RUN),
+        clock=lambda: asyncio.get_running_loop().time(),
+        rng=random.Random(1),
+        settings=Settings(),
+    )
+    await engine.run()
+    assert counted(registry) == {
+        "maprun_executions_started_total": 12,
+        "maprun_executions_succeeded_total": 11,
+        "maprun_executions_failed_total": 1,
+        "maprun_attempts_started_total": 14,
+        "maprun_attempts_lost_total": 1,
+        "maprun_retries_total": 1,
+        "maprun_map_runs_finished_total": 1,
+        f"{EXECUTIONS}_count": 12,
+    }
+
+
+# Series of live runs.
+
+
+def test_a_live_run_shows_its_items_limit_and_start() -> None:
+    registry = CollectorRegistry()
+    Telemetry(registry).reporter(RUN).progressed(half_way())
+    states = {state: value for (_, _, state), value in values(registry, "maprun_items").items()}
+    assert states == {"pending": 5, "running": 3, "succeeded": 8, "failed": 2, "timed_out": 1, "aborted": 1}
+    assert values(registry, "maprun_run_concurrency_limit") == {("airports", "lab"): 4}
+    assert values(registry, "maprun_run_start_time_seconds") == {("airports", "lab"): 1_790_000_007.5}
+    assert values(registry, "maprun_executions_running") == {("lab",): 3}
+    assert values(registry, "maprun_backlog") == {("lab",): 5}
+
+
+async def finish(reporter: TelemetryReporter) -> None:
+    await reporter.finished(ended())
+
+
+async def give_up(reporter: TelemetryReporter) -> None:
+    reporter.close()
+
+
+@pytest.mark.parametrize("leave", [finish, give_up], ids=["when it ends", "when its engine stops early"])
+async def test_the_series_of_a_run_vanish(leave: Callable[[TelemetryReporter], Coroutine[None, None, None]]) -> None:
+    registry = CollectorRegistry()
+    reporter = Telemetry(registry).reporter(RUN)
+    reporter.progressed(half_way())
+    assert values(registry, "maprun_map_runs_open") == {("lab",): 1}
+    await leave(reporter)
+    reporter.close()
+    assert b'name="' not in generate_latest(registry)
+    assert values(registry, "maprun_map_runs_open") == values(registry, "maprun_backlog") == {("lab",): 0}
+
+
+def test_a_run_is_open_before_its_journal_is() -> None:
+    registry = CollectorRegistry()
+    reporter = Telemetry(registry).reporter(RUN)
+    assert values(registry, "maprun_map_runs_open") == {("lab",): 1}
+    assert values(registry, "maprun_items") == {}
+    reporter.progressed(at(Progress()))
+    assert values(registry, "maprun_run_start_time_seconds") == {}, "unknown"
+
+
+def test_a_run_made_again_takes_the_place_of_the_deleted_one() -> None:
+    """No series appears twice in one scrape, and the earlier engine's end leaves the later run alone."""
+    registry = CollectorRegistry()
+    telemetry = Telemetry(registry)
+    earlier = telemetry.reporter(RUN)
+    later = telemetry.reporter(RunRef("lab", "airports", "another", 1_790_000_050.0))
+    earlier.progressed(at(Progress(), children=1))
+    later.progressed(at(Progress(), children=2))
+    earlier.close()
+    assert values(registry, "maprun_map_runs_open") == {("lab",): 1}
+    assert sum(values(registry, "maprun_items").values()) == 2
+
+
+async def test_ten_thousand_finished_runs_leave_no_series() -> None:
+    registry = CollectorRegistry()
+    telemetry = Telemetry(registry)
+
+    async def one(number: int) -> None:
+        reporter = telemetry.reporter(RunRef("lab", f"run-{number}", str(number), 0.0))
+        reporter.launched(Attempt(0, 1))
+        reporter.recorded(outcome(ChildStatus.SUCCEEDED))
+        reporter.progressed(half_way())
+        await reporter.finished(ended())
+
+    await one(0)
+    before = generate_latest(registry).count(b"\n")
+    for number in range(1, 10_000):
+        await one(number)
+    assert generate_latest(registry).count(b"\n") == before
+    assert counted(registry)["maprun_map_runs_finished_total"] == 10_000
+
+
+STATUSES = st.sampled_from([ChildStatus.SUCCEEDED, ChildStatus.FAILED, ChildStatus.TIMED_OUT, ChildStatus.ABORTED])
+
+
+@settings(deadline=None)
+@given(st.lists(STATUSES, max_size=30), st.integers(0, 40), st.integers(0, 40))
+def test_the_states_of_a_run_always_add_up_to_its_items(ends: list[ChildStatus], more: int, active: int) -> None:
+    progress = Progress().with_records([Outcome(child, 1, status) for child, status in enumerate(ends)])
+    registry = CollectorRegistry()
+    Telemetry(registry).reporter(RUN).progressed(at(progress, children=len(ends) + more, active=active))
+    shown = values(registry, "maprun_items").values()
+    assert sum(shown) == len(ends) + more
+    assert min(shown) >= 0
+
+
+# Hooks of the adapters.
+
+
+@pytest.mark.parametrize(
+    ("reason", "label"),
+    [*((reason.value, reason.value) for reason in Throttle), ("something new", "other")],
+    ids=[*(f"{reason} has its own series" for reason in Throttle), "an unknown reason makes no new series"],
+)
+def test_throttled_creates(reason: str, label: str) -> None:
+    registry = CollectorRegistry()
+    Telemetry(registry).throttled(reason)
+    expected = {(each.value,): float(each == label) for each in Throttle}
+    assert values(registry, "maprun_throttled_creates_total") == expected
+
+
+def test_flushes_of_the_journal() -> None:
+    registry = CollectorRegistry()
+    telemetry = Telemetry(registry)
+    telemetry.journal_flushed(0.03, 250)
+    telemetry.journal_flushed(0.01, 1)
+    assert values(registry, "maprun_journal_flush_seconds_count") == {(): 2}
+    assert values(registry, "maprun_journal_flush_seconds_sum") == {(): pytest.approx(0.04)}
+    assert values(registry, "maprun_journal_records_total") == {(): 251}

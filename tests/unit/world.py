@@ -1,0 +1,249 @@
+"""A world without a cluster: what outlives a crash of the engine (journal, plan, running attempts), and a fuse that
+crashes it.
+
+Rule 1: `World` is durable; the ports made from it (`journal()`, `launcher()`, …) belong to one engine and die with it.
+Rule 2: every port call is a numbered step of `Fuse`, before and after its effect; at the fatal step everything raises
+        `Crashed`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
+
+import msgspec
+
+from maprun.core.progress import Progress
+from maprun.core.scheduling import Observation, PlanView
+from maprun.core.status import Snapshot
+from maprun.engine import Engine, Settings
+from maprun.errors import Failure, Fenced
+from maprun.model import MapRunSpec, RunRef
+from maprun.records import Attempt, Batch, ChildStatus, Exported, Opened, Outcome, PlanSeal, Record, Verdict
+
+RUN = RunRef("default", "airports", "0f9c1e6a-8c3b-4c51-9a55-1a2b3c4d5e6f", 1_790_000_000.0)
+
+
+class Crashed(Exception):
+    """The engine's process was killed."""
+
+
+class Fuse:
+    """Counts steps and blows at `fatal` (0: never); once blown, every later step fails too, as nothing runs in a dead
+    process.
+    """
+
+    def __init__(self, fatal: int = 0) -> None:
+        self.steps, self.fatal = 0, fatal
+
+    def step(self) -> None:
+        self.steps += 1
+        if self.fatal and self.steps >= self.fatal:
+            raise Crashed(f"step {self.steps}")
+
+
+Handler = Callable[[int, int], Outcome | None]
+"""(child, attempt) → how that attempt ends; None: it runs for ever."""
+
+
+def succeeds(child: int, attempt: int) -> Outcome:
+    return Outcome(child, attempt, ChildStatus.SUCCEEDED, output=msgspec.Raw(b"%d" % child), started=1.0, stopped=2.0)
+
+
+def fails(child: int, attempt: int, error: str = "Boom") -> Outcome:
+    return Outcome(
+        child, attempt, ChildStatus.FAILED, failure=Failure(error, f"attempt {attempt}"), started=1.0, stopped=2.0
+    )
+
+
+class World:
+    """Everything durable. `ran` counts how often each attempt was really started; `peak` is the largest number of
+    live attempts.
+    """
+
+    def __init__(
+        self, children: int, handler: Handler = succeeds, *, reader_failure: Failure | None = None, seed: int = 0
+    ) -> None:
+        self.children, self.handler, self.reader_failure = children, handler, reader_failure
+        self.rng = random.Random(seed)
+        self.journal: list[Record] = []
+        self.writer = 0
+        self.live: dict[int, Attempt] = {}
+        self.ended: dict[int, Outcome] = {}
+        self.ran: Counter[Attempt] = Counter()
+        self.durable_then_ran: list[Attempt] = []
+        self.peak = 0
+        self.planned = 0
+        self.exports = 0
+        self.after_verdict: list[Attempt] = []
+
+    def progress(self) -> Progress:
+        return Progress().with_records(self.journal)
+
+    def engine(
+        self, spec: MapRunSpec | Callable[[], MapRunSpec], fuse: Fuse | None = None, *, ceiling: int = 1000
+    ) -> Engine:
+        fuse = fuse or Fuse()
+        self.writer += 1
+        live = spec if callable(spec) else lambda: spec
+        return Engine(
+            RUN,
+            live,
+            journal=FakeJournal(self, fuse, self.writer),
+            plan=FakePlan(self, fuse),
+            launcher=FakeLauncher(self, fuse),
+            exporter=FakeExporter(self, fuse),
+            reporter=FakeReporter(),
+            clock=lambda: asyncio.get_running_loop().time(),
+            rng=random.Random(1),
+            settings=Settings(ceiling=ceiling, heartbeat=1e9),  # nothing may need the heartbeat but an edit
+        )
+
+    def advance(self) -> None:
+        """Some of what runs comes to its end."""
+        for child in list(self.live):
+            if self.rng.random() < 0.6:
+                attempt = self.live[child]
+                outcome = self.handler(attempt.child, attempt.number)
+                if outcome is not None:
+                    self.ended[child] = outcome
+                    del self.live[child]
+
+
+class FakeJournal:
+    """Durable after an await; fenced as soon as a later one was opened."""
+
+    def __init__(self, world: World, fuse: Fuse, writer: int) -> None:
+        self.world, self.fuse, self.me = world, fuse, writer
+        self.queue: asyncio.Task[None] | None = None
+
+    @property
+    def progress(self) -> Progress:
+        return self.world.progress()
+
+    async def open(self) -> None:
+        self.fuse.step()
+        self.world.journal.append(Opened(str(self.me), asyncio.get_running_loop().time()))
+
+    def append(self, records: Sequence[Record]) -> asyncio.Future[None]:
+        self.fuse.step()
+        before = self.queue
+        self.queue = asyncio.ensure_future(self._write(before, tuple(records)))
+        return self.queue
+
+    async def _write(self, before: asyncio.Task[None] | None, records: tuple[Record, ...]) -> None:
+        if before is not None:
+            await asyncio.shield(before)
+        await asyncio.sleep(0.05)
+        self.fuse.step()
+        if self.world.writer != self.me:
+            raise Fenced("another operator writes this run's journal")
+        self.world.journal.extend(records)
+        self.fuse.step()
+
+    async def close(self) -> None:
+        if self.queue is not None:
+            self.queue.cancel()
+            await asyncio.gather(self.queue, return_exceptions=True)
+
+
+class FakePlan:
+    """The plan grows by a third at a time."""
+
+    def __init__(self, world: World, fuse: Fuse) -> None:
+        self.world, self.fuse = world, fuse
+
+    def _view(self) -> PlanView:
+        world = self.world
+        complete = world.planned == world.children
+        if world.reader_failure and complete:
+            return PlanView(world.planned, world.planned, failure=world.reader_failure)
+        seal = PlanSeal(world.children, world.children, 3) if complete else None
+        return PlanView(world.planned, world.planned, seal)
+
+    async def views(self) -> AsyncGenerator[PlanView, None]:
+        yield self._view()
+        while self.world.planned < self.world.children:
+            await asyncio.sleep(0.1)
+            self.fuse.step()
+            self.world.planned = min(self.world.children, self.world.planned + self.world.children // 3 + 1)
+            yield self._view()
+
+    async def batches(self, children: Sequence[int]) -> Sequence[Batch]:
+        self.fuse.step()
+        assert all(child < self.world.planned for child in children)
+        return [Batch(child, 1, msgspec.Raw(b"%d" % child)) for child in children]
+
+
+class FakeLauncher:
+    """Attempts live in the world; they end while somebody waits for changes."""
+
+    def __init__(self, world: World, fuse: Fuse) -> None:
+        self.world, self.fuse = world, fuse
+
+    async def open(self) -> None:
+        self.fuse.step()
+
+    def observe(self) -> Observation:
+        live = {child: attempt.number for child, attempt in self.world.live.items()}
+        return Observation(live, tuple(self.world.ended.values()))
+
+    def launch(self, attempt: Attempt, batch: Batch) -> None:
+        self.fuse.step()
+        world = self.world
+        assert batch.index == attempt.child
+        if attempt.child in world.live or attempt.child in world.ended:
+            raise AssertionError(f"{attempt} is launched beside a live attempt")
+        if world.progress().settles(attempt):
+            world.durable_then_ran.append(attempt)
+        if world.progress().verdict:
+            world.after_verdict.append(attempt)
+        world.live[attempt.child] = attempt
+        world.ran[attempt] += 1
+        world.peak = max(world.peak, len(world.live) + len(world.ended))
+        self.fuse.step()
+
+    def cancel(self, attempt: Attempt) -> None:
+        self.fuse.step()
+        if self.world.live.get(attempt.child) == attempt:
+            del self.world.live[attempt.child]
+        self.fuse.step()
+
+    def reap(self, attempt: Attempt) -> None:
+        self.fuse.step()
+        ended = self.world.ended.get(attempt.child)
+        if ended and ended.key == attempt:
+            assert self.world.progress().settles(attempt), "reaped before its outcome was durable"
+            del self.world.ended[attempt.child]
+        self.fuse.step()
+
+    async def changed(self) -> None:
+        await asyncio.sleep(0.2)
+        self.world.advance()
+
+    async def close(self) -> None:
+        """Attempts go on without the engine."""
+
+
+class FakeExporter:
+    def __init__(self, world: World, fuse: Fuse) -> None:
+        self.world, self.fuse = world, fuse
+
+    async def export(self, progress: Progress, verdict: Verdict, plan: PlanView) -> Exported:
+        self.fuse.step()
+        await asyncio.sleep(0.1)
+        self.world.exports += 1
+        self.fuse.step()
+        return Exported(2.0, plan.children)
+
+
+class FakeReporter:
+    def launched(self, attempt: Attempt) -> None: ...
+
+    def recorded(self, outcome: Outcome) -> None: ...
+
+    def progressed(self, snapshot: Snapshot) -> None: ...
+
+    async def finished(self, snapshot: Snapshot) -> None: ...
