@@ -29,7 +29,7 @@ test: lint verify programs ## Everything: checks, then all tests, on a real Kube
 	@$(PY) -m pytest $(ARGS)
 
 test-fast: $(DEV) ## The tests that need no cluster and no server
-	@$(PY) -m pytest tests/unit -q $(ARGS)
+	@$(PY) -m pytest tests/unit -q -n 4 $(ARGS)
 
 lint: $(DEV) ## ruff and mypy
 	@echo "== ruff"

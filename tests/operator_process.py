@@ -6,6 +6,7 @@ Rule 2: an `OperatorProcess` never leaves a process behind: leaving the `with` b
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import signal
@@ -48,12 +49,17 @@ class OperatorProcess:
     ) -> None:
         self.port = free_port()
         self.log_file = folder / "operator.log"
-        self._command = [sys.executable, "-m", "maprun", "operator", f"--kubeconfig={kubeconfig}", f"--state={state}"]
-        self._command += [f"--port={self.port}", *options]
+        self._options = [f"--kubeconfig={kubeconfig}", f"--state={state}", *options]
         own = {name: value for name, value in os.environ.items() if not HIDDEN.match(name)}
         python = os.pathsep.join(filter(None, (str(SOURCES), own.get("PYTHONPATH"))))
         self._environment = own | {"PYTHONPATH": python} | (s3.environment() if s3 else {}) | dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
+
+    def twin(self, folder: Path) -> Self:
+        """Another one with the same settings, a port of its own and its own log in `folder`; not started."""
+        made = copy.copy(self)
+        made.port, made.log_file, made._process = free_port(), folder / "operator.log", None
+        return made
 
     def __enter__(self) -> Self:
         return self.start().await_ready()
@@ -68,7 +74,11 @@ class OperatorProcess:
         assert not self.alive, "the operator runs already"
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [sys.executable, "-m", "maprun", "operator", f"--port={self.port}", *self._options],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         return self
 

@@ -29,7 +29,7 @@ NICKNAMES: Final = {"RJCB": "Tokachi", "RJGG": "Centrair", "RJNS": "Mt. Fuji", "
 
 
 def main() -> None:
-    """Write the data set, and its licence beside it."""
+    """Write the data set."""
     airports: dict[str, dict[str, str]] = importlib.import_module(PACKAGE).load("ICAO")
     rows = [row(airport) for airport in airports.values() if airport["country"] == COUNTRY]
     missing = NICKNAMES.keys() - {row["ICAO"] for row in rows}
@@ -37,7 +37,6 @@ def main() -> None:
         raise SystemExit(f"{PACKAGE} no longer has {', '.join(sorted(missing))}: change NICKNAMES")
     lines = (json.dumps(row, ensure_ascii=False) for row in sorted(rows, key=lambda row: row["ICAO"]))
     (TARGET / "airports.json").write_text("[\n  " + ",\n  ".join(lines) + "\n]\n", encoding="utf-8")
-    (TARGET / "LICENSE.airportsdata").write_text(licence(), encoding="utf-8")
     sys.stdout.write(f"{len(rows)} airports from {PACKAGE} {metadata.version(PACKAGE)}\n")
 
 
@@ -62,12 +61,6 @@ def row(airport: dict[str, str]) -> dict[str, str]:
         "NNAME": nickname,
         "REGION": airport["subd"],
     }
-
-
-def licence() -> str:
-    """The licence text that came with the package; it must stay with the data."""
-    files = metadata.files(PACKAGE) or []
-    return next(file for file in files if file.name.startswith("LICENSE")).read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -26,8 +26,9 @@ import msgspec
 
 import maprun
 from maprun.adapters.plans import PlanWriter
+from maprun.adapters.s3_access import S3Access
 from maprun.adapters.sources import Item, Resume, Source, open_source
-from maprun.adapters.stores import BucketsRef, S3Access, open_store
+from maprun.adapters.stores import BucketsRef, open_store
 from maprun.core import selection
 from maprun.core.scheduling import PlanView
 from maprun.errors import Fenced, MapRunError, RunFailed, StatesError, StoreError, StoreUnavailable

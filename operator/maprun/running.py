@@ -19,7 +19,8 @@ import msgspec
 
 from maprun.adapters.journal import Journal, JournalReader
 from maprun.adapters.plans import PlanReader
-from maprun.adapters.stores import BucketsRef, S3Access, open_store
+from maprun.adapters.s3_access import S3Access
+from maprun.adapters.stores import BucketsRef, open_store
 from maprun.core import arns, progress, selection
 from maprun.core.progress import Progress
 from maprun.core.results import Names

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from maprun.adapters.stores import S3Access
+from maprun.adapters.s3_access import S3Access
 
 DEFAULT_STATE: Final = "file:///var/lib/maprun"
 

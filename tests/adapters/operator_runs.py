@@ -7,13 +7,14 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import boto3
 
-from maprun.adapters.cluster import MERGE_PATCH, ApiError, ClusterClient
+from maprun.adapters.cluster import ApiError, ClusterClient
 from maprun.adapters.watching import lines
 from maprun.model import API_VERSION, GROUP, KIND, PLURAL, VERSION
 from tests.cluster.cluster import Cluster
@@ -23,6 +24,7 @@ Json = dict[str, Any]
 WAIT_SECONDS: Final = 60.0
 WATCH_SECONDS: Final = 120
 SECRET: Final = "s3"
+MERGE_PATCH: Final = "application/merge-patch+json"
 
 
 @dataclass
@@ -295,8 +297,8 @@ class Buckets:
 
     def fill(self, bucket: str, keys: Sequence[str]) -> None:
         """Put an empty object under each key."""
-        for key in keys:
-            self.s3.put_object(Bucket=bucket, Key=key, Body=b"")
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda key: self.s3.put_object(Bucket=bucket, Key=key, Body=b""), keys))
 
     def keys(self, bucket: str, prefix: str = "") -> list[str]:
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)

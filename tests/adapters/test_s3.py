@@ -17,7 +17,8 @@ from maprun.adapters import s3
 from maprun.adapters.journal import Journal
 from maprun.adapters.plans import PlanReader
 from maprun.adapters.s3 import S3Store
-from maprun.adapters.stores import BucketsRef, S3Access, open_store
+from maprun.adapters.s3_access import S3Access
+from maprun.adapters.stores import BucketsRef, open_store
 from maprun.errors import AccessDenied, AlreadyExists, Changed, Fenced, NotFound, StoreError, StoreUnavailable
 from maprun.model import MapRunSpec
 from maprun.planning import PlannerProcess, PlanRequest

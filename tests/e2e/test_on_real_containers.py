@@ -67,13 +67,9 @@ LOGGED: Final[dict[str, tuple[Json, str]]] = {
 }
 # A child that cannot start, as (parts of the template), and what the cause says.
 MISSING: Final[dict[str, tuple[Json, str]]] = {
-    "image": ({"image": "localhost/nothing-here:1"}, "localhost/nothing-here:1.*check the image's name"),
+    "image": ({"image": "localhost/nothing-here:1"}, "check the name of image localhost/nothing-here:1.*: ErrImagePull: "),
     "variable": (
         {"env": [{"name": "LEVEL", "valueFrom": {"configMapKeyRef": {"name": "nothing-here", "key": "level"}}}]},
-        'configmap "nothing-here" not found',
-    ),
-    "volume": (
-        {"volumes": [{"name": "settings", "configMap": {"name": "nothing-here"}}]},
         'configmap "nothing-here" not found',
     ),
 }
@@ -107,6 +103,10 @@ def start_missing(project: Project) -> None:
     for what, (parts, _) in MISSING.items():
         child = real_runs.template(**{"image": BUSYBOX, "command": ["true"]} | parts)
         project.run(f"missing-{what}", input=[1], itemProcessor={"jobTemplate": child})
+    volume = {"name": "settings", "configMap": {"name": "nothing-here"}}
+    mount = {"name": "settings", "mountPath": "/settings"}
+    child = real_runs.template(BUSYBOX, ["true"], volumes=[volume], volumeMounts=[mount])
+    project.run("missing-volume", input=[1], itemProcessor={"jobTemplate": child})
 
 
 def start_contract(project: Project) -> None:
@@ -144,89 +144,94 @@ def logs(project: Project) -> Results:
     return real_runs.results_of(project.cluster, project.ended("logs"))
 
 
-class TestAirports:
-    """One run of the example, looked at from several sides."""
+@pytest.fixture(scope="module")
+def airports(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The namespace of the ended example. On the way, its Jobs are counted again and again."""
+    airports = Project(project.cluster, "airports").create()
+    example = edited_example(project.cluster, tmp_path_factory.mktemp("examples"))
+    data = REPOSITORY / "examples/airports/airports.json"
+    real_runs.s3_client(project.cluster).upload_file(str(data), "airports-data", "airports.json")
+    airports.kubectl("apply", "-k", str(example))
+    most = 0
 
-    @pytest.fixture(scope="class")
-    def ended(self, project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-        """The namespace of the ended example. On the way, its Jobs are counted again and again."""
-        airports = Project(project.cluster, "airports").create()
-        example = edited_example(project.cluster, tmp_path_factory.mktemp("examples"))
-        data = REPOSITORY / "examples/airports/airports.json"
-        real_runs.s3_client(project.cluster).upload_file(str(data), "airports-data", "airports.json")
-        airports.kubectl("apply", "-k", str(example))
-        most = 0
+    def done() -> bool:
+        nonlocal most
+        most = max(most, len(airports.kubectl("get", "jobs", "-o", "name").split()))
+        return airports.condition("airports")["status"] != "Unknown"
 
-        def done() -> bool:
-            nonlocal most
-            most = max(most, len(airports.kubectl("get", "jobs", "-o", "name").split()))
-            return airports.condition("airports")["status"] != "Unknown"
+    eventually(done, 120, lambda: airports.story("airports"))
+    assert 1 < most <= CONCURRENCY
+    return airports
 
-        eventually(done, 120, lambda: airports.story("airports"))
-        assert 1 < most <= CONCURRENCY
-        return airports
 
-    @pytest.fixture(scope="class")
-    def status(self, ended: Project) -> Json:
-        return ended.status("airports")
+@pytest.fixture(scope="module")
+def status(airports: Project) -> Json:
+    return airports.status("airports")
 
-    @pytest.fixture(scope="class")
-    def results(self, ended: Project, status: Json) -> Results:
-        return real_runs.results_of(ended.cluster, status)
 
-    def test_the_status_counts_every_airport_and_names_the_failures(self, status: Json) -> None:
-        assert status["itemCounts"] == status["executionCounts"]
-        counts = {state: count for state, count in status["itemCounts"].items() if count}
-        assert counts == {"succeeded": AIRPORTS - 2, "failed": 2, "total": AIRPORTS, "resultsWritten": AIRPORTS}
-        assert status["retries"] == 6
-        [failure] = status["failures"]
-        assert (failure["error"], failure["count"]) == ("AirportHasNickname", 2)
-        assert "is also called" in failure["cause"]
+@pytest.fixture(scope="module")
+def results(airports: Project, status: Json) -> Results:
+    return real_runs.results_of(airports.cluster, status)
 
-    def test_every_airport_is_in_the_result_files_exactly_once_and_in_order(self, results: Results) -> None:
-        airports = json.loads((REPOSITORY / "examples/airports/airports.json").read_text())[:AIRPORTS]
-        succeeded, failed = (
-            [json.loads(record["Input"]) for record in results.records(category)] for category in ("SUCCEEDED", "FAILED")
-        )
-        expected = [{"number": number, "airport": airport} for number, airport in enumerate(airports)]
-        assert succeeded == [item for item in expected if not item["airport"]["NNAME"]]
-        assert failed == [item for item in expected if item["airport"]["NNAME"]]
-        outputs = [json.loads(record["Output"]) for record in results.records("SUCCEEDED")]
-        assert outputs == [{"body": item["airport"]} for item in succeeded]
 
-    def test_the_manifest_has_aws_shape(self, results: Results, status: Json) -> None:
-        assert list(results.manifest) == ["DestinationBucket", "MapRunArn", "ResultFiles"]
-        assert results.manifest["DestinationBucket"] == "airports-results"
-        assert results.manifest["MapRunArn"] == status["mapRunArn"]
-        assert list(results.manifest["ResultFiles"]) == ["FAILED", "PENDING", "SUCCEEDED"]
-        assert sorted(results.raw) == ["FAILED_0.json", "SUCCEEDED_0.json"]
-        assert status["resultWriterDetails"]["key"].startswith("airports/")
-        details = {"Bucket": "airports-results", "Key": status["resultWriterDetails"]["key"]}
-        assert status["output"] == {"MapRunArn": status["mapRunArn"], "ResultWriterDetails": details}
+def test_the_status_counts_every_airport_and_names_the_failures(status: Json) -> None:
+    assert status["itemCounts"] == status["executionCounts"]
+    counts = {state: count for state, count in status["itemCounts"].items() if count}
+    assert counts == {"succeeded": AIRPORTS - 2, "failed": 2, "total": AIRPORTS, "resultsWritten": AIRPORTS}
+    assert status["retries"] == 6
+    [failure] = status["failures"]
+    assert (failure["error"], failure["count"]) == ("AirportHasNickname", 2)
+    assert "is also called" in failure["cause"]
 
-    def test_the_records_have_aws_shape(self, results: Results) -> None:
-        for name, keys in (("SUCCEEDED_0.json", real_runs.SUCCEEDED_KEYS), ("FAILED_0.json", real_runs.FAILED_KEYS)):
-            records = json.loads(results.raw[name])
-            assert results.raw[name].decode() == real_runs.compact(records)
-            for record in records:
-                assert list(record) == keys
-                assert DATE.fullmatch(record["StartDate"])
-                assert DATE.fullmatch(record["StopDate"])
-                assert record["StartDate"] <= record["StopDate"]
-                assert (record["InputDetails"], record["OutputDetails"]) == ({"Included": True}, {"Included": True})
-                assert record["RedriveCount"] == 0
-                assert record["ExecutionArn"].endswith(":" + record["Name"])
 
-    def test_kubectl_tells_the_story(self, ended: Project) -> None:
-        story = ended.story("airports")
-        print(story)
-        [row] = [line for line in story.splitlines() if line.startswith("airports ")]
-        assert row.split()[1:5] == ["Succeeded", str(AIRPORTS), "0", str(AIRPORTS - 2)]
-        for reason in ("Started", "Planned", "ChildFailed", "Succeeded"):
-            assert re.search(rf"^ +(Normal|Warning) +{reason} ", story, re.MULTILINE), reason
+def test_every_airport_is_in_the_result_files_exactly_once_and_in_order(results: Results) -> None:
+    airports = json.loads((REPOSITORY / "examples/airports/airports.json").read_text())[:AIRPORTS]
+    succeeded, failed = (
+        [json.loads(record["Input"]) for record in results.records(category)] for category in ("SUCCEEDED", "FAILED")
+    )
+    expected = [{"number": number, "airport": airport} for number, airport in enumerate(airports)]
+    assert succeeded == [item for item in expected if not item["airport"]["NNAME"]]
+    assert failed == [item for item in expected if item["airport"]["NNAME"]]
+    outputs = [json.loads(record["Output"]) for record in results.records("SUCCEEDED")]
+    assert outputs == [{"body": item["airport"]} for item in succeeded]
 
-    def test_nothing_is_left_of_the_children(self, ended: Project) -> None:
-        eventually(lambda: not ended.kubectl("get", "jobs,pods,secrets", "-l", "maprun.dev/run-uid", "-o", "name"), 60)
+
+def test_the_manifest_has_aws_shape(results: Results, status: Json) -> None:
+    assert list(results.manifest) == ["DestinationBucket", "MapRunArn", "ResultFiles"]
+    assert results.manifest["DestinationBucket"] == "airports-results"
+    assert results.manifest["MapRunArn"] == status["mapRunArn"]
+    assert list(results.manifest["ResultFiles"]) == ["FAILED", "PENDING", "SUCCEEDED"]
+    assert sorted(results.raw) == ["FAILED_0.json", "SUCCEEDED_0.json"]
+    assert status["resultWriterDetails"]["key"].startswith("airports/")
+    details = {"Bucket": "airports-results", "Key": status["resultWriterDetails"]["key"]}
+    assert status["output"] == {"MapRunArn": status["mapRunArn"], "ResultWriterDetails": details}
+
+
+def test_the_records_have_aws_shape(results: Results) -> None:
+    for name, keys in (("SUCCEEDED_0.json", real_runs.SUCCEEDED_KEYS), ("FAILED_0.json", real_runs.FAILED_KEYS)):
+        records = json.loads(results.raw[name])
+        assert results.raw[name].decode() == real_runs.compact(records)
+        for record in records:
+            assert list(record) == keys
+            assert DATE.fullmatch(record["StartDate"])
+            assert DATE.fullmatch(record["StopDate"])
+            assert record["StartDate"] <= record["StopDate"]
+            assert (record["InputDetails"], record["OutputDetails"]) == ({"Included": True}, {"Included": True})
+            assert record["RedriveCount"] == 0
+            assert record["ExecutionArn"].endswith(":" + record["Name"])
+
+
+def test_kubectl_tells_the_story(airports: Project) -> None:
+    story = airports.story("airports")
+    print(story)
+    [row] = [line for line in story.splitlines() if line.startswith("airports ")]
+    assert row.split()[1:5] == ["Succeeded", str(AIRPORTS), "0", str(AIRPORTS - 2)]
+    for reason in ("Started", "Planned", "ChildFailed", "Succeeded"):
+        assert re.search(rf"^ +(Normal|Warning) +{reason} ", story, re.MULTILINE), reason
+
+
+def test_nothing_is_left_of_the_children(airports: Project) -> None:
+    eventually(lambda: not airports.kubectl("get", "jobs,pods,secrets", "-l", "maprun.dev/run-uid", "-o", "name"), 60)
 
 
 def edited_example(cluster: Cluster, folder: Path) -> Path:
@@ -286,6 +291,15 @@ def test_a_child_that_cannot_start_says_what_is_missing(project: Project, what: 
     [failure] = status["failures"]
     assert failure["error"] == "Job.StartFailed"
     assert re.search(MISSING[what][1], failure["cause"]), failure["cause"]
+
+
+def test_a_child_whose_volume_is_missing_waits_for_it_and_says_so(project: Project) -> None:
+    """It may still come, so nothing fails; and the run can be deleted at any time."""
+    message = 'FailedMount: MountVolume.SetUp failed for volume "settings" : configmap "nothing-here" not found'
+    eventually(lambda: message in project.condition("missing-volume")["message"], 90, lambda: project.story("missing-volume"))
+    assert "ChildrenWaiting" in project.story("missing-volume")
+    project.kubectl("delete", "mapruns", "missing-volume", "--timeout=30s")
+    eventually(lambda: not project.kubectl("get", "jobs,pods", "-l", "maprun.dev/run=missing-volume", "-o", "name"))
 
 
 def child_record(records: list[Json], number: int) -> Json:

@@ -338,3 +338,19 @@ def test_the_words_of_the_quickstart_become_upper_case() -> None:
     block = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/quickstart.md").read_text("utf-8"), re.DOTALL)[0]
     Path("words.yaml").write_text(block, "utf-8")
     assert 'Output   ["MAP","REDUCE","FOLD"]' in call("run", "words.yaml").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["--kubeconfig", "/no/such/file"], "maprun: There is no usable configuration", id="no cluster"),
+        pytest.param(["--state", "ftp://somewhere"], "maprun: ", id="a state store of an unknown kind"),
+    ],
+)
+def test_an_operator_that_cannot_start_says_why(arguments: list[str], message: str) -> None:
+    state = f"file://{Path.cwd()}/state"
+    with python("-m", "maprun", "operator", "--state", state, *arguments) as process:
+        _, words = process.communicate(timeout=WAIT)
+    assert process.returncode == 2
+    assert message in words
+    assert "Traceback" not in words

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maprun.adapters.directory import TEMPORARY, DirectoryStore
-from maprun.adapters.stores import BucketsRef, S3Access, open_store
+from maprun.adapters.s3_access import S3Access
+from maprun.adapters.stores import BucketsRef, open_store
 from maprun.errors import AccessDenied, AlreadyExists, Changed, NotFound, StoreError, StoreUnavailable
 
 NAMES = st.text("abz-./0", min_size=1, max_size=6).filter(lambda name: name not in (".", ".."))

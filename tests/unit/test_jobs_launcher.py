@@ -166,6 +166,15 @@ async def test_what_an_earlier_operator_started_is_seen_when_open_returns() -> N
             assert [outcome.key for outcome in seen.finished] == [Attempt(1, 1)]
 
 
+async def test_an_earlier_attempt_that_still_exists_does_not_hide_the_present_one(world: World) -> None:
+    await world.launched(Attempt(0, 1))
+    await world.launched(Attempt(0, 2))
+    await world.api.pod("run-0-1", "Running", {"running": {"startedAt": NOW}})
+    await world.api.succeed("run-0-1")
+    assert (await world.outcome()).key == Attempt(0, 1)
+    assert world.launcher.observe().active == {0: 2}
+
+
 async def test_a_create_whose_answer_was_lost_is_adopted(world: World) -> None:
     world.api.lose_answers = 2
     await world.launched()

@@ -19,7 +19,8 @@ from maprun import planning
 from maprun.adapters import plans, sources
 from maprun.adapters.directory import DirectoryStore
 from maprun.adapters.plans import PlanReader
-from maprun.adapters.stores import BucketsRef, S3Access
+from maprun.adapters.s3_access import S3Access
+from maprun.adapters.stores import BucketsRef
 from maprun.core import selection
 from maprun.core.scheduling import PlanView
 from maprun.errors import Fenced, StoreError, StoreUnavailable

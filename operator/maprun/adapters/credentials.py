@@ -13,7 +13,7 @@ import msgspec
 
 from maprun.adapters.cluster import ApiError, ClusterClient
 from maprun.adapters.objects import read_secret
-from maprun.adapters.stores import S3Access
+from maprun.adapters.s3_access import S3Access
 from maprun.errors import MapRunError, Problem, Reason
 from maprun.model import MapRunSpec
 

@@ -62,8 +62,6 @@ class JobsLauncher:
         self._news = asyncio.Event()
         self._broken: BaseException | None = None
 
-    # The port.
-
     async def open(self) -> None:
         """Learn what exists already."""
         await self._watch.ready()
@@ -113,7 +111,7 @@ class JobsLauncher:
         """Judge an attempt anew."""
         if seen.job is None or attempt in self._ended or attempt in self._stopping:
             return
-        if self._active.get(attempt.child) != attempt.number:
+        if self._active.get(attempt.child, 0) < attempt.number:  # an earlier one may still wait to be judged
             self._active[attempt.child] = attempt.number
             self._news.set()
         job, pod = seen.job, seen.pod
@@ -170,8 +168,6 @@ class JobsLauncher:
         """A defect; `observe` raises it."""
         self._broken = error
         self._news.set()
-
-    # Inside.
 
     def _stop(self, attempt: Attempt) -> None:
         if attempt in self._stopping:

@@ -52,7 +52,9 @@ class Processes:
     async def spawn(
         self, command: Sequence[str], env: Mapping[str, str], folder: str, stdout: BinaryIO, stderr: BinaryIO
     ) -> Process:
-        """Start a program as the head of its own group."""
+        """Start a program as the head of its own group. `OSError` when that is not possible."""
+        if self._guard.returncode is not None:
+            raise ConnectionError("the process that guards the children is gone; start the run again")
         return await asyncio.create_subprocess_exec(
             *("/bin/sh", "-c", local_guard.REGISTER, "sh", *command),
             stdin=self._lifeline,

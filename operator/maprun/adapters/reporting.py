@@ -97,7 +97,7 @@ class ResourceReporter:
     async def _progress(self, at: Snapshot) -> bool:
         """Tell a snapshot. True when the API server took it all, or the resource is gone."""
         body = status.render(at, self._generation(), self._known)
-        taken = await self._tell(body, status.events(self._told, at), at.now)
+        taken = await self._tell(body, status.events(self._told, at))
         if taken:
             self._told = at
         return taken
@@ -108,12 +108,12 @@ class ResourceReporter:
         body = {"observedGeneration": generation, "conditions": [told]}
         if value == status.FALSE:
             body["completionTime"] = status.iso_seconds(now)
-        return self._holds(body) or await self._tell(body, [event], now)
+        return self._holds(body) or await self._tell(body, [event])
 
     def _holds(self, body: Json) -> bool:
         return all(self._known.get(field) == value for field, value in body.items())
 
-    async def _tell(self, body: Json, events: Iterable[Event], now: float) -> bool:
+    async def _tell(self, body: Json, events: Iterable[Event]) -> bool:
         """Patch, then the events. True when the API server took it all, or the resource is gone."""
         try:
             if not self._holds(body):
@@ -122,7 +122,7 @@ class ResourceReporter:
                 self._next_patch = time.monotonic() + PATCH_SECONDS
                 self._known = self._known | body
             for event in events:
-                await self._say(event, now)
+                await self._say(event)
         except ApiError as error:
             if error.status != 404:
                 log.warning("%s/%s: the status cannot be written yet: %s", self._run.namespace, self._run.name, error)
@@ -133,13 +133,13 @@ class ResourceReporter:
         """Until a patch may follow the one before."""
         await asyncio.sleep(max(0.0, self._next_patch - time.monotonic()))
 
-    async def _say(self, event: Event, now: float) -> None:
+    async def _say(self, event: Event) -> None:
         """Create an event about the run, once, while there are not too many."""
         if self._events >= EVENTS_AT_MOST and event.key != status.FINISHED:
             return
         self._events += 1
         mark = hashlib.sha256(f"{self._run.uid}/{event.key}".encode()).hexdigest()[:16]
-        told = RunEvent(f"{self._run.name}.{mark}", event.type, event.reason, event.message, now)
+        told = RunEvent(f"{self._run.name}.{mark}", event.type, event.reason, event.message, time.time())
         await create_event(self._client, self._run, told)
 
 

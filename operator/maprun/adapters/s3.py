@@ -19,8 +19,8 @@ from botocore import exceptions as boto
 from botocore.config import Config
 from urllib3.exceptions import HTTPError
 
+from maprun.adapters.s3_access import S3Access
 from maprun.adapters.s3_errors import explained
-from maprun.adapters.stores import S3Access
 from maprun.errors import AlreadyExists, Changed, StoreUnavailable
 from maprun.ports import ObjectInfo, Reading
 

@@ -1,7 +1,6 @@
 """Which store a URL means (`file:///directory`, `s3://bucket/prefix`), and how buckets are reached by name.
 
 Rule 1: this module knows the names of the implementations, and imports boto3 only when S3 is asked for.
-Rule 2: secrets never show: not in `repr`, not in an error, not in a log.
 """
 
 from __future__ import annotations
@@ -13,28 +12,11 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from maprun.adapters.directory import DirectoryStore
+from maprun.adapters.s3_access import S3Access
 from maprun.errors import StoreError
 from maprun.ports import Store
 
 FORMS: Final = "expected file:///directory or s3://bucket/prefix"
-
-
-class S3Access(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How to reach an S3 server. All empty: AWS, with the process's own credentials (environment, profile, role).
-
-    `endpoint` is a URL; with one, buckets are addressed in the path (`endpoint/bucket/key`), as servers other than AWS
-    need it.
-    """
-
-    endpoint: str = ""
-    region: str = ""
-    access_key_id: str = ""
-    secret_access_key: str = ""
-    session_token: str = ""
-
-    def __repr__(self) -> str:
-        credentials = "its own credentials" if self.access_key_id else "default credentials"
-        return f"S3Access({self.endpoint or 'AWS'}, {self.region or 'default region'}, {credentials})"
 
 
 class Buckets(Protocol):

@@ -117,17 +117,17 @@ def operator(
     context: Annotated[str | None, typer.Option(help="Context of the kubeconfig. Default: the current one.")] = None,
 ) -> None:
     """Run the operator: watch MapRuns on a cluster and drive them."""
-    from maprun import handlers, settings
+    from maprun.cli import operate
+    from maprun.settings import OperatorSettings, s3_from
 
-    handlers.main(
-        settings.OperatorSettings(
-            namespaces=tuple(namespace or ()),
-            state=state,
-            ceiling=ceiling,
-            share_s3_credentials=share_s3_credentials,
-            port=port,
-            kubeconfig=kubeconfig,
-            context=context,
-            s3=settings.s3_from(),
-        )
+    settings = OperatorSettings(
+        namespaces=tuple(namespace or ()),
+        state=state,
+        ceiling=ceiling,
+        share_s3_credentials=share_s3_credentials,
+        port=port,
+        kubeconfig=kubeconfig,
+        context=context,
+        s3=s3_from(),
     )
+    raise typer.Exit(operate.operator(settings))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import maprun
-from maprun.cli.files import BadInput
+from maprun.cli.sentences import BadInput
 
 STATE: Final = "state"
 MARK: Final = ".maprun-demo"  # the file by which a demo's directory is known

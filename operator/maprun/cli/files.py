@@ -13,19 +13,12 @@ import msgspec
 import yaml
 
 from maprun.adapters.local_program import program
+from maprun.cli.sentences import BadInput
 from maprun.core import templates, validation
 from maprun.errors import Problem, RunFailed, SpecInvalid
 from maprun.model import KIND, MapRunSpec
 
 Loader: type[yaml.SafeLoader] | type[yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class BadInput(Exception):
-    """The user gave something that cannot work; `problems` are the sentences to show."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = problems
 
 
 class RunFile(msgspec.Struct, frozen=True):

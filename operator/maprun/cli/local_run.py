@@ -22,8 +22,9 @@ import msgspec
 
 from maprun.adapters.local import LocalLauncher
 from maprun.adapters.stores import BucketsRef
-from maprun.cli.files import BadInput, RunFile, changed_fields, check_here
+from maprun.cli.files import RunFile, changed_fields, check_here
 from maprun.cli.screen import Screen
+from maprun.cli.sentences import BadInput
 from maprun.core.status import Snapshot
 from maprun.model import MapRunSpec, RunRef
 from maprun.running import Home, engine_for, frozen_spec, with_live_fields

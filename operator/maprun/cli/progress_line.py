@@ -104,7 +104,7 @@ def _facts(look: Look) -> list[Piece]:
     if look.retries:
         facts.append((f"{look.retries} retried", "yellow"))
     facts.append((f"{look.rate:.1f}/s", ""))
-    if look.left is not None and look.done < look.total:
+    if look.left is not None and look.done < look.total and math.isfinite(look.left):
         facts.append((f"{_whole(look.left)} left", ""))
     if look.trouble:
         facts.append((look.trouble, "yellow"))

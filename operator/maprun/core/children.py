@@ -53,11 +53,6 @@ def job_name(run: str, attempt: Attempt) -> str:
     return _bounded(run, f"-{attempt.child}-{attempt.number}")
 
 
-def child_name(run: str, child: int) -> str:
-    """`<run>-<child>`: the name of a child execution in results, cut like its Jobs' names."""
-    return _bounded(run, f"-{child}")
-
-
 def main_container(spec: MapRunSpec) -> str:
     """Name of the container that gets the input and whose exit code and output count: the first of the template."""
     return str(_pod_spec(spec)["containers"][0]["name"])

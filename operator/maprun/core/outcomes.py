@@ -27,8 +27,6 @@ ERROR_LIMIT: Final = 256
 CANNOT_START: Final = frozenset({"StartError", "ContainerCannotRun"})
 VANISHED: Final = frozenset({"ContainerStatusUnknown", "Unknown"})  # the node restarted, or forgot the container
 
-NULL: Final = msgspec.Raw(b"null")
-
 
 class Contract(msgspec.Struct, frozen=True):
     """What of the spec decides how an attempt is read: the container that counts, and where its output comes from."""
@@ -79,8 +77,7 @@ def ended(
 ) -> Outcome:
     """An outcome with the times of the main container, or of the Job's end where there are none."""
     attempt = job.attempt
-    end = pod.terminated(contract.main) if pod else None
-    running = pod.running(contract.main) if pod else None
+    end, running = (pod.terminated(contract.main), pod.running(contract.main)) if pod else (None, None)
     over = job.condition("Failed") or job.condition("Complete")
     started = seconds(end.startedAt if end else running.startedAt if running else None)
     stopped = seconds(end.finishedAt if end else over.lastTransitionTime if over else None)
@@ -97,7 +94,7 @@ def output_of(text: str, limit: int, source: OutputFrom) -> msgspec.Raw | Failur
     size = len(text.encode())
     text = text.strip()
     if not text:
-        return NULL
+        return msgspec.Raw(b"null")
     whole = _is_json(text)
     cut_perhaps = source is OutputFrom.TERMINATION_MESSAGE and not (whole and text[0] in "[{")
     if size > limit or (size == limit and cut_perhaps):

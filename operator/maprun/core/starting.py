@@ -93,7 +93,8 @@ def start_failed(
 
 
 def _cause(status: ContainerStatus, waiting: Waiting) -> str:
+    """What to do comes first: the status shows only the beginning of a cause."""
     image = waiting.reason in HOPELESS | PULL_TROUBLE
-    advice = "check the image's name and the pull secrets" if image else "check what the container refers to"
+    advice = f"check the name of image {status.image}, and the pull secrets" if image else "check what it refers to"
     told = waiting.message or "the kubelet gives no details"
-    return f"Container {status.name} with image {status.image} cannot start: {waiting.reason}: {told}; {advice}."
+    return f"Container {status.name} cannot start, {advice}: {waiting.reason}: {told}"

@@ -15,6 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 from msgspec import inspect
 
+from maprun.core import paths, selection
 from maprun.errors import Problem, SpecInvalid, StatesError
 from maprun.model import API_VERSION, KIND, MAX_NAME, S3, ItemProcessor, ItemReader, MapRunSpec, Model, Retrier
 
@@ -167,9 +168,18 @@ def parse(body: Mapping[str, Any]) -> MapRunSpec:
     except msgspec.ValidationError as error:
         raise SpecInvalid((*problems, _type_problem(str(error)))) from error
     problems += check(spec)
+    problems += _path_problems(spec)
     if problems:
         raise SpecInvalid(tuple(problems))
     return spec
+
+
+def _path_problems(spec: MapRunSpec) -> Iterator[Problem]:
+    """What is wrong with the paths in a spec; CEL cannot tell. With an itemReader, itemsPath is ignored as AWS does."""
+    if spec.item_reader is None and (wrong := paths.problem_in_reference(spec.items_path)):
+        yield Problem("spec.itemsPath", wrong)
+    if spec.item_selector is not None:
+        yield from selection.problems(spec.item_selector)
 
 
 def _identity(body: Mapping[str, Any]) -> Iterator[Problem]:
