@@ -12,7 +12,7 @@ import uuid
 
 import msgspec
 
-from maprun.adapters.cluster import ClusterClient
+from maprun.adapters.cluster import ApiError, ClusterClient
 from maprun.adapters.watching import lines
 from maprun.core.children import RUN_UID_LABEL, job_for
 from maprun.core.resources import JobView
@@ -46,15 +46,15 @@ class _Floor:
         self._completed: dict[str, asyncio.Event] = {}
 
     async def measure(self) -> float:
-        watching = asyncio.create_task(self._watch(await self._version()))
-        began = time.monotonic()
-        async with asyncio.TaskGroup() as group:
-            for child in range(self._children):
-                await self._room.acquire()
-                group.create_task(self._job(child))
-        taken = time.monotonic() - began
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        async with asyncio.TaskGroup() as everything:  # a watch that breaks ends the measurement
+            watching = everything.create_task(self._watch(await self._version()))
+            began = time.monotonic()
+            async with asyncio.TaskGroup() as jobs:
+                for child in range(self._children):
+                    await self._room.acquire()
+                    jobs.create_task(self._job(child))
+            taken = time.monotonic() - began
+            watching.cancel()
         return taken
 
     async def _job(self, child: int) -> None:
@@ -82,3 +82,4 @@ class _Floor:
             waiter = self._completed.get(job.metadata.name)
             if waiter is not None and job.has("Complete"):
                 waiter.set()
+        raise ApiError(0, "WatchEnded", "the watch of the floor's Jobs ended")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
@@ -71,6 +71,7 @@ class Engine:
         self._seen = Observation({})  # what the last decision was made of: observing again would hide what came since
         self._wake = asyncio.Event()
         self._news: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -98,12 +99,12 @@ class Engine:
         """The spec changed: decide again."""
         self._wake.set()
 
-    async def _drive(self, views: AsyncIterator[PlanView]) -> None:
+    async def _drive(self, views: AsyncGenerator[PlanView, None]) -> None:
         if self._progress.exported is not None:
             return
         await self._launcher.open()
         if self._progress.verdict is None:
-            self._start(self._follow_plan(views))
+            self._reading = self._tasked(self._follow_plan(views))
         while self._progress.exported is None:
             self._wake.clear()
             decision = self._decide()
@@ -141,6 +142,8 @@ class Engine:
         if not attempts:
             return
         batches = await self._plan.batches([attempt.child for attempt in attempts])
+        if self._broken.done():  # fenced off meanwhile, perhaps: then nothing may be started
+            self._broken.result()
         for attempt, batch in zip(attempts, batches, strict=True):
             self._launcher.launch(attempt, batch)
             self._reporter.launched(attempt)
@@ -163,13 +166,24 @@ class Engine:
     async def _export(self) -> None:
         verdict = self._progress.verdict
         assert verdict is not None, "export is decided only behind a verdict"
+        await self._end_reading()
         self._record((await self._exporter.export(self._progress, verdict, self._view),))
 
-    async def _follow_plan(self, views: AsyncIterator[PlanView]) -> None:
-        async for self._view in views:
-            self._wake.set()
-            if self._progress.verdict is not None or self._verdict_writing:
-                return
+    async def _follow_plan(self, views: AsyncGenerator[PlanView, None]) -> None:
+        async with aclosing(views):
+            async for self._view in views:
+                self._wake.set()
+                if self._progress.verdict is not None or self._verdict_writing:
+                    return
+
+    async def _end_reading(self) -> None:
+        """The plan ends here. It is exported as a restart would find it: reading has gone on behind our view of it."""
+        if self._reading is None:
+            return
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+        async with aclosing(self._plan.views()) as views:
+            self._view = await anext(views)
 
     async def _sleep(self, wake_at: float | None) -> None:
         """Until something happened or `wake_at`, and at least one tick; raises what broke a background task."""
@@ -223,6 +237,7 @@ class Engine:
             active=len(seen.active) + sum(outcome.child not in self._progress.done for outcome in seen.finished),
             limit=min(spec.max_concurrency or self._settings.ceiling, self._settings.ceiling),
             now=self._clock(),
-            trouble="; ".join(filter(None, (self._trouble(), seen.waiting))),
+            trouble=self._trouble(),
+            waiting=seen.waiting,
             output_location=self._settings.output_location,
         )

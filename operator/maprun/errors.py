@@ -7,7 +7,7 @@ Rule 2: the strings here are API: users match them in `retry`, alerts and script
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
@@ -72,11 +72,15 @@ PAYLOAD_LIMIT_CAUSE: Final = (
 )
 
 
-class Failure(msgspec.Struct, frozen=True):
-    """Why a child, or a whole run, did not succeed: AWS's Error and Cause."""
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a child, or a whole run, did not succeed: AWS's Error and Cause.
+
+    `hint` is for people, where AWS's text does not tell the field to look at: never part of a result.
+    """
 
     error: str
     cause: str = ""
+    hint: str = ""
 
     @property
     def reason(self) -> Reason:
@@ -112,6 +116,12 @@ class RunFailed(MapRunError):
         super().__init__(f"{error}: {cause}")
         self.failure = Failure(error, cause)
         self.reason = reason or self.failure.reason
+
+    def with_hint(self, hint: str) -> Self:
+        """The same error; with the hint, unless its cause names a field already."""
+        if "spec." not in self.failure.cause:
+            self.failure = msgspec.structs.replace(self.failure, hint=hint)
+        return self
 
 
 class SpecInvalid(RunFailed):

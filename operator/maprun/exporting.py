@@ -41,6 +41,14 @@ class History(Protocol):
         """The records of one segment; the last few read are kept."""
 
 
+class StateUnreadable(Exception):
+    """The run's own store failed in the middle of a file: not the fault of the bucket that is written to."""
+
+    def __init__(self, error: StoreError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Batches(Protocol):
     """The plan, read from the start."""
 
@@ -71,7 +79,7 @@ class ResultsExporter:
         self._clock, self._trouble, self._file_limit = clock, trouble, file_limit
 
     async def export(self, progress: Progress, verdict: Verdict, plan: PlanView) -> Exported:
-        """Write what the spec asks for. Never raises for a store: see Rule 3."""
+        """Write what the spec asks for. Raises what the run's own store refuses; for the bucket see Rule 3."""
         work = partial(self._export, verdict, plan)
         while True:
             try:
@@ -111,6 +119,8 @@ class ResultsExporter:
             files = {name: list(self._category(target, folder, name, finals)) for name in results.CATEGORIES}
             manifest = results.manifest(bucket, arn, files)
             target.write(folder + "manifest.json", [manifest], results.MANIFEST_TYPE)
+        except StateUnreadable as unreadable:
+            raise unreadable.error from None
         except StoreUnavailable:
             raise
         except StoreError as error:
@@ -119,7 +129,7 @@ class ResultsExporter:
 
     def _category(self, target: Store, folder: str, name: str, finals: Finals) -> Iterator[ResultFile]:
         """Write the files of one category, one behind the other, each up to the size limit."""
-        records = self._records(name, finals)
+        records = _from_state(self._records(name, finals))
         number = 0
         while (first := next(records, None)) is not None:
             key = f"{folder}{name}_{number}.json"
@@ -138,3 +148,11 @@ class ResultsExporter:
         record = self._history.segment(place.segment)[place.line]
         assert isinstance(record, Outcome), "the index holds outcomes only"
         return record
+
+
+def _from_state(records: Iterator[bytes]) -> Iterator[bytes]:
+    """The records, with the errors of the run's own store told apart from those of the bucket."""
+    try:
+        yield from records
+    except StoreError as error:
+        raise StateUnreadable(error) from error

@@ -1,6 +1,7 @@
 """The kopf edge: one daemon for each MapRun, the probes, and the operator's start and stop.
 
-Rule 1: nothing but wiring. kopf watches the resources and keeps one daemon for each; what a run does is in supervising.py.
+Rule 1: nothing but wiring. kopf watches the resources and keeps one daemon for each; what a run does is in
+        supervising.py.
 Rule 2: kopf writes nothing into the resources but its finalizer, and that only while a run goes on.
 """
 
@@ -52,7 +53,9 @@ async def operate(settings: OperatorSettings) -> None:
     watch = JobsWatch(client, settings.namespaces)
     shared = Shared(settings, client, watch, WriteBudget(on_throttled=telemetry.throttled), telemetry)
     ready = asyncio.Event()
-    probes = Probes(registry, healthy=lambda: None, ready=lambda: None if ready.is_set() else "the operator is starting")
+    probes = Probes(
+        registry, healthy=lambda: None, ready=lambda: None if ready.is_set() else "the operator is starting"
+    )
     try:
         with _cancelled_by_signals():
             await asyncio.to_thread(check_state, settings)
@@ -65,7 +68,7 @@ async def operate(settings: OperatorSettings) -> None:
             clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,
             standalone=True,
-            # Nobody is told it when standalone; but kopf would make one of the user's name, and a container's user has none.
+            # Nobody is told it; but kopf would make one of the user's name, and a container's user has none.
             identity="maprun",  # type: ignore[arg-type]  # its type, a str with another name, is private to kopf
             ready_flag=ready,
         )
@@ -103,7 +106,7 @@ def registry_for(shared: Shared) -> kopf.OperatorRegistry:
 
 
 async def _until_stopped(work: Coroutine[Any, Any, None], body: kopf.Body, stopped: kopf.DaemonStopped) -> None:
-    """Do the work, but cancel it when kopf says stop; unless it says so because the run has ended: it is all but done."""
+    """Do the work, but cancel it when kopf says stop. It also says so when the run has ended: that is all but done."""
 
     async def stop() -> None:
         _ = await stopped.wait()
@@ -146,7 +149,7 @@ def kopf_settings() -> kopf.OperatorSettings:
 
 @contextmanager
 def _cancelled_by_signals() -> Iterator[None]:
-    """A signal cancels the current task, so that an operator that cannot start can be stopped. Later kopf sees to signals."""
+    """A signal cancels the current task: an operator that cannot start can be stopped. Later kopf sees to signals."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None, "called from a coroutine"
     for each in SIGNALS:

@@ -29,7 +29,7 @@ from maprun.adapters.plans import PlanWriter
 from maprun.adapters.s3_access import S3Access
 from maprun.adapters.sources import Item, Resume, Source, open_source
 from maprun.adapters.stores import BucketsRef, open_store
-from maprun.core import selection
+from maprun.core import nesting, selection
 from maprun.core.scheduling import PlanView
 from maprun.errors import Fenced, MapRunError, RunFailed, StatesError, StoreError, StoreUnavailable
 from maprun.model import PAYLOAD_LIMIT, MapRunSpec
@@ -122,13 +122,20 @@ def _selection(request: PlanRequest, source: Source) -> Callable[[Item], Any]:
     if template is None:
         return lambda item: item.value
     selector = selection.compile_selector(template)
-    return lambda item: selector(document, selection.with_item(context, item.index, item.value, source.uri, item.key))
+
+    def select(item: Item) -> Any:
+        try:
+            return selector(document, selection.with_item(context, item.index, item.value, source.uri, item.key))
+        except RunFailed as failed:
+            raise failed.with_hint(f"spec.itemSelector does not fit item {item.index}, counted from 0") from None
+
+    return select
 
 
 def _input(value: Any, index: int) -> msgspec.Raw:
     """A child's input as compact JSON, within AWS's limit."""
     try:
-        text = _encode(value)
+        text = nesting.bounded(_encode(value))
     except (UnicodeEncodeError, RecursionError):
         cause = f"Item {index} cannot be written as JSON: it holds half a character, or is nested too deeply."
         raise RunFailed(StatesError.ITEM_READER_FAILED, cause) from None
@@ -201,7 +208,8 @@ async def _ask(process: Process, request: PlanRequest) -> None:
 async def _lines(process: Process) -> AsyncIterator[_Line]:
     assert process.stdout
     async for line in process.stdout:
-        yield msgspec.json.decode(line, type=_Line)
+        if line.endswith(b"\n"):  # else the process was killed while it wrote
+            yield msgspec.json.decode(line, type=_Line)
 
 
 async def _tail(stream: asyncio.StreamReader | None) -> str:

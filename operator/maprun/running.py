@@ -26,7 +26,7 @@ from maprun.core.progress import Progress
 from maprun.core.results import Names
 from maprun.core.scheduling import PlanView
 from maprun.engine import Engine, Settings
-from maprun.errors import AlreadyExists, StoreUnavailable
+from maprun.errors import AlreadyExists, Fenced, StoreError, StoreUnavailable
 from maprun.exporting import ResultsExporter
 from maprun.model import MapRunSpec, RunRef
 from maprun.planning import PlannerDied, PlannerProcess, PlanRequest
@@ -95,22 +95,37 @@ class RunJournal:
 
 
 class RunPlan:
-    """`ports.Plan`: the plan's segments, and the process that writes them if they are not complete."""
+    """`ports.Plan`: the plan's segments, and the process that writes them if they are not complete.
 
-    def __init__(self, reader: PlanReader, request: PlanRequest, trouble: Callable[[str], None]) -> None:
-        self._reader, self._request, self._trouble = reader, request, trouble
+    `trouble` is told what holds up the process, and what holds up our own reading of segments ("" when it goes on).
+    """
+
+    def __init__(
+        self,
+        reader: PlanReader,
+        request: PlanRequest,
+        trouble: tuple[Callable[[str], None], Callable[[str], None]],
+    ) -> None:
+        self._reader, self._request = reader, request
+        self._planning_trouble, self._trouble = trouble
 
     async def views(self) -> AsyncGenerator[PlanView, None]:
         """See `ports.Plan`."""
         view = await self._insist(self._reader.view)
         yield view
+        again = False
         while view.seal is None and view.failure is None:
             try:
-                async with aclosing(PlannerProcess(self._trouble).run(self._request)) as steps:
+                async with aclosing(PlannerProcess(self._planning_trouble).run(self._request)) as steps:
                     async for view in steps:
+                        if again:
+                            self._planning_trouble("")
+                            again = False
                         yield view
-            except PlannerDied as error:
-                self._trouble(f"reading the dataset is started again: {error}")
+            # Fenced: by an earlier process of ours, which was still writing; another operator takes the journal.
+            except (PlannerDied, Fenced) as error:
+                again = True
+                self._planning_trouble(f"reading the dataset is started again: {error}")
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def batches(self, children: Sequence[int]) -> Sequence[Batch]:
@@ -159,6 +174,24 @@ def frozen_spec(store: Store, spec: MapRunSpec) -> MapRunSpec:
     return spec
 
 
+def check_store(store: Store) -> None:
+    """Try what the fence is made of: of two creates of one key the second must lose. `StoreError` when it does not.
+    Blocks.
+    """
+    key = f"start-check/{uuid4().hex}"
+    store.create(key, b"first")
+    try:
+        store.create(key, b"second")
+    except AlreadyExists:
+        return
+    finally:
+        store.delete(key)
+    raise StoreError(
+        "the state store replaces objects that must only be created (it ignores If-None-Match: *), so it cannot keep "
+        "two operators apart; name a store that has conditional writes"
+    )
+
+
 def with_live_fields(frozen: MapRunSpec, live: MapRunSpec) -> MapRunSpec:
     """The frozen spec with the fields that may change while a run goes on (design §2)."""
     return msgspec.structs.replace(
@@ -199,7 +232,9 @@ def engine_for(
         run,
         lambda: with_live_fields(spec, live_spec()),
         journal=RunJournal(journal, clock),
-        plan=RunPlan(reader, _plan_request(run, spec, home), troubles.teller("plan")),
+        plan=RunPlan(
+            reader, _plan_request(run, spec, home), (troubles.teller("planning"), troubles.teller("reading the plan"))
+        ),
         launcher=launcher,
         exporter=exporter,
         reporter=reporter,

@@ -1,6 +1,8 @@
-"""One run on a cluster, from its resource to its end: check it, find its credentials, drive the engine, start it again when it breaks.
+"""One run on a cluster, from its resource to its end: check it, find its credentials, drive the engine, again when it
+breaks.
 
-Rule 1: what the user must mend is told in the condition and an event, with the field and what to do; other runs never notice.
+Rule 1: what the user must mend is told in the condition and an event, with the field and what to do; other runs never
+        notice.
 Rule 2: a missing Secret is waited for (it may be applied after the run); a broken spec or template ends the run.
 Rule 3: an engine that broke is started again from its journal; one that was fenced off is not.
 """
@@ -31,7 +33,7 @@ from maprun.engine import Engine
 from maprun.errors import Fenced, Reason, RunFailed, SpecInvalid, StatesError, StoreError
 from maprun.model import MapRunSpec, RunRef
 from maprun.records import Attempt, Batch
-from maprun.running import Home, engine_for, frozen_spec
+from maprun.running import Home, check_store, engine_for, frozen_spec
 from maprun.settings import OperatorSettings
 
 SECRET_SECONDS: Final = 5.0  # between two looks for a missing Secret
@@ -51,7 +53,10 @@ class Shared(msgspec.Struct, frozen=True):
 
 
 class Supervisor:
-    """Drives one run. `body` is a live view of its resource: spec and generation may change. Cancelling leaves the children as they are."""
+    """Drives one run. `body` is a live view of its resource: spec and generation may change.
+
+    Cancelling it leaves the children as they are.
+    """
 
     def __init__(self, shared: Shared, body: Mapping[str, Any]) -> None:
         self._shared, self._body = shared, body
@@ -93,7 +98,7 @@ class Supervisor:
         return True
 
     async def _check_template(self, spec: MapRunSpec) -> None:
-        """What is wrong with the Job template is told before anything starts. Errors: `RunFailed`; `ApiError`: try again."""
+        """What is wrong with the Job template, before anything starts. Errors: `RunFailed`; `ApiError`: try again."""
         if problems := templates.template_problems(spec.item_processor.job_template):
             raise RunFailed(StatesError.RUNTIME, "; ".join(map(str, problems)), Reason.INVALID_JOB_TEMPLATE)
         trial = children.job_for(self._run, spec, Attempt(0, 1), Batch(0, 1, msgspec.Raw(b"{}"))).job
@@ -168,7 +173,7 @@ class Supervisor:
 def run_ref(body: Mapping[str, Any]) -> RunRef:
     """Which run a resource is."""
     metadata = body["metadata"]
-    created = datetime.fromisoformat(metadata["creationTimestamp"].replace("Z", "+00:00")).timestamp()
+    created = datetime.fromisoformat(metadata["creationTimestamp"]).timestamp()
     return RunRef(metadata["namespace"], metadata["name"], metadata["uid"], created)
 
 
@@ -180,7 +185,7 @@ def ended(body: Mapping[str, Any]) -> bool:
 
 def check_state(settings: OperatorSettings) -> None:
     """Fail early, at the start, when the state store cannot be used. Errors: `StoreError`. Blocks."""
-    next(iter(open_store(settings.state, settings.s3).list("maprun-start-check/")), None)
+    check_store(open_store(settings.state, settings.s3))
 
 
 def _status(body: Mapping[str, Any]) -> dict[str, Any]:

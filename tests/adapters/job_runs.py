@@ -32,6 +32,7 @@ from maprun.model import (
 )
 from maprun.records import Attempt, Batch, Outcome
 from tests.cluster.cluster import Cluster
+from tests.operator_process import eventually
 from tools import crd
 
 Json = dict[str, Any]
@@ -40,13 +41,16 @@ FIRST = Attempt(0, 1)
 NAMESPACE = "default"
 WAIT_SECONDS = 60.0
 RUNS = f"/apis/{GROUP}/{VERSION}/namespaces/{NAMESPACE}/{PLURAL}"
+PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 
 
 def install(cluster: Cluster) -> Cluster:
     """The cluster, with the CRD."""
     cluster.kubectl("apply", "--server-side", "-f", str(crd.TARGET))
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", f"crd/{PLURAL}.{GROUP}")
+    # kubectl wait fails at once when it comes before the first condition.
+    wait = ("wait", "--for=condition=Established", "--timeout=60s", f"crd/{PLURAL}.{GROUP}")
+    eventually(lambda: cluster.kubectl(*wait, check=False).returncode == 0)
     return cluster
 
 
@@ -102,16 +106,17 @@ class Running:
         """Names of the run's Jobs."""
         return await self._names(JOBS)
 
-    async def pods(self) -> list[str]:
-        """Names of the run's pods."""
-        return await self._names(f"/api/v1/namespaces/{NAMESPACE}/pods")
+    async def pods(self, phase: str = "") -> list[str]:
+        """Names of the run's pods, or of those in a phase."""
+        return await self._names(PODS, f"status.phase={phase}" if phase else "")
 
     async def secrets(self) -> list[str]:
         """Names of the run's Secrets."""
         return await self._names(f"/api/v1/namespaces/{NAMESPACE}/secrets")
 
-    async def _names(self, path: str) -> list[str]:
-        answer = await self.client.request("GET", path, params={"labelSelector": f"maprun.dev/run-uid={self.run.uid}"})
+    async def _names(self, path: str, fields: str = "") -> list[str]:
+        query = {"labelSelector": f"maprun.dev/run-uid={self.run.uid}", "fieldSelector": fields}
+        answer = await self.client.request("GET", path, params=query)
         return sorted(each["metadata"]["name"] for each in msgspec.json.decode(answer)["items"])
 
 

@@ -191,7 +191,11 @@ async def watching(client: ClusterClient, path: str) -> AsyncIterator[Seen]:
 
     async def watch() -> None:
         listed = json.loads(await client.request("GET", path))
-        query = {"watch": "1", "resourceVersion": listed["metadata"]["resourceVersion"], "timeoutSeconds": str(WATCH_SECONDS)}
+        query = {
+            "watch": "1",
+            "resourceVersion": listed["metadata"]["resourceVersion"],
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
         ready.set()
         async for line in lines(client.stream(path, query, WATCH_SECONDS)):
             event = json.loads(line)
@@ -217,6 +221,7 @@ async def spaces(cluster: Cluster, *names: str) -> AsyncIterator[list[Space]]:
         yield [await Space(client, name).open() for name in names]
     finally:
         await client.close()
+        await asyncio.sleep(0.05)  # a TLS connection is closed a moment after aiohttp said so
 
 
 async def until(
@@ -275,7 +280,7 @@ def writer(bucket: str, prefix: str = "out") -> Json:
 
 
 class Buckets:
-    """The S3 server as its owner sees it."""
+    """The S3 server as its owner sees it. `close` it."""
 
     def __init__(self, server: S3Server) -> None:
         self.s3: Any = boto3.client(
@@ -285,6 +290,10 @@ class Buckets:
             aws_access_key_id=server.access_key,
             aws_secret_access_key=server.secret_key,
         )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.s3.close()
 
     def make(self, **objects: Any) -> str:
         """A new bucket that holds these objects (bytes as they are, anything else as JSON, under its name + .json)."""

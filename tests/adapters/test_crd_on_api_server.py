@@ -13,9 +13,9 @@ from kubernetes import client, config
 
 from maprun.model import GROUP, PLURAL, VERSION
 from maprun.model_status import Counts
+from tests.adapters.job_runs import install
 from tests.cluster.cluster import Cluster
 from tests.spec_cases import BAD, GOOD, Case, Json, get_object, resource
-from tools import crd
 
 NAMESPACE = "default"
 INVALID, BAD_REQUEST = 422, 400
@@ -49,9 +49,7 @@ class Server:
 @pytest.fixture(scope="module")
 def cluster(cluster_fake: Cluster) -> Cluster:
     """The cluster, with the CRD."""
-    cluster_fake.kubectl("apply", "--server-side", "-f", str(crd.TARGET))
-    cluster_fake.kubectl("wait", "--for=condition=Established", "--timeout=60s", f"crd/{PLURAL}.{GROUP}")
-    return cluster_fake
+    return install(cluster_fake)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import pytest
 
 from maprun.adapters import jobs_starting
 from maprun.adapters.cluster import ApiError
-from maprun.adapters.objects import check_job
 from maprun.core import children
 from maprun.core.scheduling import Observation
 from maprun.errors import StatesError
@@ -18,6 +17,7 @@ from maprun.records import Attempt, Batch, ChildStatus
 from tests.adapters.job_runs import (
     JOBS,
     NAMESPACE,
+    PODS,
     RUNS,
     Running,
     connected,
@@ -105,7 +105,7 @@ async def test_a_disrupted_pod_is_replaced_within_the_same_attempt(cluster: Clus
 async def test_a_pod_that_somebody_deletes_loses_the_attempt(cluster: Cluster) -> None:
     async with ending(cluster, "hang", duration="0s") as run:
         run.launch()
-        await until(run.pods, bool)
+        await until(lambda: run.pods("Running"), bool)  # one that never ran would be replaced
         for name in await run.pods():
             cluster.kubectl("delete", "pod", name, "--wait=false")
         assert (await run.outcome()).status is ChildStatus.LOST
@@ -157,8 +157,7 @@ async def test_the_next_operator_finds_everything_and_starts_nothing_twice(clust
 
 async def test_a_crash_of_the_api_server_loses_nothing(cluster: Cluster) -> None:
     async with ending(cluster, "hang", duration="0s") as run:
-        run.launch(0)
-        await until(run.jobs, bool)
+        await run.created(run.launch(0))
         cluster.restart_apiserver()
         run.launch(1)
         await until(run.jobs, lambda jobs: len(jobs) == 2)
@@ -169,42 +168,46 @@ async def test_a_crash_of_the_api_server_loses_nothing(cluster: Cluster) -> None
 
 
 async def test_a_quota_holds_launches_until_there_is_room(cluster: Cluster) -> None:
-    async with ending(cluster) as run:
-        cluster.kubectl("create", "quota", "jobs-test", "--hard=count/jobs.batch=0")
-        try:
-            await until(lambda: trial(run), lambda refused: refused)
-            run.launch()
-            seen = await run.sees(lambda seen: seen.waiting)
-            assert "exceeded quota: jobs-test" in seen.waiting
-            assert seen.active == {0: 1}
-        finally:
-            cluster.kubectl("delete", "quota", "jobs-test")
+    async with ending(cluster) as run, quota(run, cluster, "count/jobs.batch") as name:
+        run.launch()
+        seen = await run.sees(lambda seen: seen.waiting)
+        assert f"exceeded quota: {name}" in seen.waiting
+        assert seen.active == {0: 1}
+        cluster.kubectl("delete", "quota", name)
         assert (await run.outcome()).status is ChildStatus.SUCCEEDED
         assert run.launcher.observe().waiting == ""
 
 
 async def test_pods_that_a_quota_refuses_are_told(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs_starting, "ASK_INTERVAL", 1.0)
-    async with ending(cluster) as run:
-        cluster.kubectl("create", "quota", "pods-test", "--hard=pods=0")
+    async with ending(cluster) as run, quota(run, cluster, "pods") as name:
+        run.launch()
+        seen = await run.sees(lambda seen: seen.waiting or seen.finished)
+        assert "FailedCreate" in seen.waiting
+        assert f"exceeded quota: {name}" in seen.waiting
+
+
+@asynccontextmanager
+async def quota(run: Running, cluster: Cluster, resource: str) -> AsyncIterator[str]:
+    """A quota of none of a resource, in force; its name."""
+    name = f"{run.run.name}-quota"
+    job = children.job_for(run.run, run.spec, Attempt(9, 1), Batch(9, 1, msgspec.Raw(b"1"))).job
+    pod = {"metadata": {"name": name}, "spec": job["spec"]["template"]["spec"]}
+    trial = (JOBS, job) if "jobs" in resource else (PODS, pod)
+
+    async def refused() -> bool:
         try:
-            run.launch()
-            seen = await run.sees(lambda seen: seen.waiting or seen.finished)
-            assert "FailedCreate" in seen.waiting
-            assert "exceeded quota: pods-test" in seen.waiting
-        finally:
-            cluster.kubectl("delete", "quota", "pods-test")
+            await run.client.request("POST", *trial, {"dryRun": "All"})
+        except ApiError as error:
+            return "exceeded quota" in error.message
+        return False
 
-
-async def trial(run: Running) -> bool:
-    """True once the quota is in force."""
-    attempt = Attempt(9, 1)
-    job = children.job_for(run.run, run.spec, attempt, Batch(9, 1, msgspec.Raw(b"1"))).job
+    cluster.kubectl("create", "quota", name, f"--hard={resource}=0")
     try:
-        await check_job(run.client, job)
-    except ApiError as error:
-        return "exceeded quota" in error.message
-    return False
+        await until(refused, bool)
+        yield name
+    finally:
+        cluster.kubectl("delete", "quota", name, "--ignore-not-found")
 
 
 async def test_a_template_that_the_api_server_refuses(cluster: Cluster) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Final
+from contextlib import closing
+from typing import Final
 
 import pytest
 
@@ -71,9 +72,10 @@ async def here(operator: OperatorProcess, cluster_fake: Cluster) -> AsyncIterato
 
 
 @pytest.fixture
-def buckets(cluster_fake: Cluster) -> Buckets:
+def buckets(cluster_fake: Cluster) -> Iterator[Buckets]:
     assert cluster_fake.s3 is not None
-    return Buckets(cluster_fake.s3)
+    with closing(Buckets(cluster_fake.s3)) as buckets:
+        yield buckets
 
 
 @pytest.fixture
@@ -127,7 +129,9 @@ def assert_at_most_one_patch_a_second(changes: Seen, run: Run) -> None:
 
 
 def counts(**counters: int) -> Json:
-    names = "pending running succeeded failed timedOut aborted total resultsWritten failuresNotRedrivable pendingRedrive"
+    names = (
+        "pending running succeeded failed timedOut aborted total resultsWritten failuresNotRedrivable pendingRedrive"
+    )
     return dict.fromkeys(names.split(), 0) | counters
 
 
@@ -215,7 +219,9 @@ def compact(value: object) -> bytes:
 
 async def test_a_run_that_failed_still_writes_what_happened(here: Space, buckets: Buckets, s3: Json) -> None:
     bucket = buckets.make(data=["a", "b", "c", "d"])
-    made = spec(pod=FAIL, itemReader=reader(bucket, "data.json"), resultWriter=writer(bucket, ""), maxConcurrency=1, s3=s3)
+    made = spec(
+        pod=FAIL, itemReader=reader(bucket, "data.json"), resultWriter=writer(bucket, ""), maxConcurrency=1, s3=s3
+    )
     run = await here.create(made)
     status = await run.ended()
     assert condition(status)["status"] == "False"
@@ -227,7 +233,9 @@ async def test_a_run_that_failed_still_writes_what_happened(here: Space, buckets
     assert pending == [
         {"Input": f'"{each}"', "InputDetails": {"Included": True}, "Status": "PENDING"} for each in "bcd"
     ]
-    assert buckets.keys(bucket, run.uid) == [f"{run.uid}/{name}" for name in ("FAILED_0.json", "PENDING_0.json", "manifest.json")]
+    assert buckets.keys(bucket, run.uid) == [
+        f"{run.uid}/{name}" for name in ("FAILED_0.json", "PENDING_0.json", "manifest.json")
+    ]
     assert status["itemCounts"] == counts(failed=1, pending=3, total=4, resultsWritten=4)
 
 

@@ -1,7 +1,7 @@
-"""Operators that crash, stop, or are two at once: no item is lost, none runs again that had ended, the results are the same.
+"""Operators that crash, stop, or are two at once: no item is lost, none runs again, the results are the same.
 
-The children are flaky: the first attempt of each fails, the second succeeds. So every attempt that a crash lost or repeated
-would show in the Jobs that were ever made, which are watched from outside.
+The children are flaky: the first attempt of each fails, the second succeeds. So every attempt that a crash lost or
+repeated would show in the Jobs that were ever made, which are watched from outside.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -99,15 +99,19 @@ async def scene(cluster: Cluster, server: S3Server, name: str, folder: Path, sta
         (space,) = await stack.enter_async_context(spaces(cluster, name))
         await space.secret(secret_of(server))
         jobs = await stack.enter_async_context(watching(space.client, space.path("jobs", group="batch/v1")))
+        buckets = stack.enter_context(closing(Buckets(server)))
         stack.callback(operator.kill)
-        yield Scene(space, operator, jobs, Buckets(server), server)
+        yield Scene(space, operator, jobs, buckets, server)
         assert "Traceback" not in operator.log
         await space.close()
 
 
 def state_of(kind: str, folder: Path, server: S3Server) -> str:
     """A state URL of this kind."""
-    return f"file://{folder}/state" if kind == "directory" else f"s3://{Buckets(server).make()}/some/prefix"
+    if kind == "directory":
+        return f"file://{folder}/state"
+    with closing(Buckets(server)) as buckets:
+        return f"s3://{buckets.make()}/some/prefix"
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +222,7 @@ async def test_an_operator_that_is_asked_to_stop_leaves_its_jobs_to_the_next(
 
 def test_an_operator_can_be_stopped_before_it_has_reached_anything(cluster: Cluster, tmp_path: Path) -> None:
     nowhere = tmp_path / "kubeconfig"
-    nowhere.write_text(re.sub(r"server: .*", "server: https://127.0.0.1:9", cluster.kubeconfig.read_text()))
+    nowhere.write_text(cluster.kubeconfig.read_text().replace(cluster.server, "https://127.0.0.1:9"))
     operator = OperatorProcess(tmp_path, nowhere, f"file://{tmp_path}/state")
     try:
         operator.start()

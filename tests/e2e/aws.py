@@ -1,4 +1,4 @@
-"""As much of the `aws` command as docs/install.md needs: `aws s3 mb BUCKET`, and `aws s3 cp FROM TO` with `-` for the screen."""
+"""What docs/install.md uses of the `aws` command: `aws s3 mb BUCKET`, and `aws s3 cp FROM TO` (`-` is the screen)."""
 
 import sys
 from urllib.parse import urlsplit

@@ -2,8 +2,8 @@
 
 Rule 1: the standard library alone. It runs in a container, from a ConfigMap.
 
-The item: `print` goes to standard output, `write` to $MAPRUN_OUTPUT, `memory` takes so many MiB, `exit` is the exit code.
-With `mirror` it tells what it found: its input file, and what its variables say.
+The item: `print` goes to standard output (`times` in a row), `write` to $MAPRUN_OUTPUT, `memory` takes so many MiB,
+`exit` is the exit code. With `mirror` it tells what it found: its input file, and what its variables say.
 """
 
 import hashlib
@@ -31,6 +31,6 @@ print(item.get("print", "") * item.get("times", 1), flush=True)
 if "memory" in item:
     taken = bytearray(b"x") * (item["memory"] << 20)
 output = mirror(text) if "mirror" in item else item.get("write", "")
-with open(os.environ["MAPRUN_OUTPUT"], "w", encoding="utf-8") as file:
-    file.write(output)
+with open(os.environ["MAPRUN_OUTPUT"], "w", encoding="utf-8") as message:
+    message.write(output)
 sys.exit(item.get("exit", 0))

@@ -1,6 +1,6 @@
 """docs/install.md as a program: its sections, each a shell script to run in a copy of the repository.
 
-Rule 1: the words are run as they stand. Only a block behind `<!-- yours -->` is left out: the environment says the same.
+Rule 1: the words are run as they stand. Only a block behind `<!-- yours -->` is left out: the environment says it.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ Rule 1: only kubectl and S3, as a user has them; nothing is imported from MapRun
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -37,13 +38,20 @@ class Project:
     def create(self) -> Project:
         """Make the namespace and the Secret."""
         self.cluster.kubectl("create", "namespace", self.namespace)
-        keys = {"AWS_ACCESS_KEY_ID": s3_of(self.cluster).access_key, "AWS_SECRET_ACCESS_KEY": s3_of(self.cluster).secret_key}
-        self.kubectl("create", "secret", "generic", "s3", *(f"--from-literal={key}={value}" for key, value in keys.items()))
+        keys = {
+            "AWS_ACCESS_KEY_ID": s3_of(self.cluster).access_key,
+            "AWS_SECRET_ACCESS_KEY": s3_of(self.cluster).secret_key,
+        }
+        self.kubectl(
+            "create", "secret", "generic", "s3", *(f"--from-literal={key}={value}" for key, value in keys.items())
+        )
         return self
 
     def kubectl(self, *arguments: str, input: str | None = None) -> str:
         """What kubectl says in this namespace."""
-        return self.cluster.kubectl("--request-timeout=20s", "--namespace", self.namespace, *arguments, input=input).stdout
+        return self.cluster.kubectl(
+            "--request-timeout=20s", "--namespace", self.namespace, *arguments, input=input
+        ).stdout
 
     def apply(self, manifest: Json) -> None:
         # By the server: kubectl would keep a copy in an annotation, which has no room for large inputs.
@@ -112,6 +120,15 @@ def s3_client(cluster: Cluster) -> Any:
         aws_secret_access_key=server.secret_key,
         config=Config(connect_timeout=5, read_timeout=20),
     )
+
+
+def remove_buckets(cluster: Cluster, names: Iterable[str]) -> None:
+    """Remove buckets with all that is in them."""
+    client = s3_client(cluster)
+    for name in names:
+        for entry in client.list_objects_v2(Bucket=name).get("Contents", []):
+            client.delete_object(Bucket=name, Key=entry["Key"])
+        client.delete_bucket(Bucket=name)
 
 
 def s3_spec(cluster: Cluster) -> Json:

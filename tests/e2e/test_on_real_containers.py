@@ -17,62 +17,16 @@ from typing import Any, Final
 import pytest
 
 from tests.cluster import Cluster
-from tests.cluster.images import BUSYBOX
 from tests.cluster.paths import REPOSITORY
-from tests.e2e import real_runs
+from tests.e2e import contract, real_runs
+from tests.e2e.contract import FAILURES, INPUTS, LOGGED, MISSING, OUTPUTS
 from tests.e2e.real_runs import Json, Project, Results
 from tests.operator_process import OperatorProcess, eventually
 
 AIRPORTS: Final = 54  # of 130: two that fail on purpose, six that work at the second attempt
 CONCURRENCY: Final = 20
-PYTHON: Final = "python:3.13-slim"
+BUCKETS: Final = (contract.BUCKET, "airports-data", "airports-results")
 DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?Z")
-
-NASTY: Final = "日本語 é 😀 \u2028 line\nline\ttab \"quoted\" 'single' back\\slash $(HOME) $$(HOME) $HOME ${HOME} `id` %s {{x}}"
-LARGEST: Final = 256 * 1024
-ERROR: Final = '{"errorType": "NoSuchAirport", "errorMessage": "there is no ICAO code \\"RJXX\\""}'
-
-
-def mirrored(text: str, size: int = 0) -> Json:
-    """An item that makes its child tell what it received; its compact JSON has `size` bytes if that is more."""
-    item = {"mirror": True, "text": text}
-    return item | {"text": text + "x" * (size - len(real_runs.compact(item).encode()))}
-
-
-# What a child does, and what comes of it: its output as the record shows it, or error and a pattern of the cause.
-OUTPUTS: Final[dict[str, tuple[Json, str]]] = {
-    "nothing written is null": ({}, "null"),
-    "JSON is itself": ({"write": '{"a": [1, 2.50, "日本"]}'}, '{"a": [1, 2.50, "日本"]}'),
-    "text is a JSON string": ({"write": 'a "quoted" word\n'}, '"a \\"quoted\\" word"'),
-}
-FAILURES: Final[dict[str, tuple[Json, str, str]]] = {
-    "an error that the child names": ({"write": ERROR, "exit": 1}, "NoSuchAirport", 'there is no ICAO code "RJXX"$'),
-    "a plain failure shows the end of the log": (
-        *({"print": "line\nthe disk is full", "exit": 7}, "States.TaskFailed"),
-        r"(?s)Container main ended with exit code 7: .*the disk is full",
-    ),
-    "an output that does not fit": ({"write": "x" * 5000}, "States.DataLimitExceeded", "4096 bytes.*from: Logs"),
-    "too much memory": ({"memory": 200}, "Job.OOMKilled", "needed more memory.*resources.limits.memory"),
-}
-INPUTS: Final[dict[str, Json]] = {
-    "a small input, in the file and in the variable": mirrored(NASTY),
-    "the largest input that fits into the variable": mirrored(NASTY, 32 * 1024),
-    "one byte more, through a Secret": mirrored(NASTY, 32 * 1024 + 1),
-    "the largest input that AWS allows": mirrored(NASTY, LARGEST),
-}
-LOGGED: Final[dict[str, tuple[Json, str]]] = {
-    "the last line is JSON": ({"print": 'working\n{"a": 1}'}, '{"a": 1}'),
-    "the last line is long": ({"print": "word ", "times": 50_000}, json.dumps(("word " * 50_000).strip())),
-    "the last line is text": ({"print": "working\ndone: 5 %"}, '"done: 5 %"'),
-}
-# A child that cannot start, as (parts of the template), and what the cause says.
-MISSING: Final[dict[str, tuple[Json, str]]] = {
-    "image": ({"image": "localhost/nothing-here:1"}, "check the name of image localhost/nothing-here:1.*: ErrImagePull: "),
-    "variable": (
-        {"env": [{"name": "LEVEL", "valueFrom": {"configMapKeyRef": {"name": "nothing-here", "key": "level"}}}]},
-        'configmap "nothing-here" not found',
-    ),
-}
 
 
 @pytest.fixture(scope="module")
@@ -86,50 +40,18 @@ def operator(cluster_real: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def project(cluster_real: Cluster, operator: OperatorProcess) -> Project:
+def project(cluster_real: Cluster, operator: OperatorProcess) -> Iterator[Project]:
     """A namespace with every run of this file but the airports, all started."""
     assert operator.alive
     client = real_runs.s3_client(cluster_real)
-    for bucket in ("contract-results", "airports-data", "airports-results"):
+    for bucket in BUCKETS:
         client.create_bucket(Bucket=bucket)
     project = Project(cluster_real, "contract").create()
-    start_missing(project)
-    start_contract(project)
-    start_timeout(project)
-    return project
-
-
-def start_missing(project: Project) -> None:
-    for what, (parts, _) in MISSING.items():
-        child = real_runs.template(**{"image": BUSYBOX, "command": ["true"]} | parts)
-        project.run(f"missing-{what}", input=[1], itemProcessor={"jobTemplate": child})
-    volume = {"name": "settings", "configMap": {"name": "nothing-here"}}
-    mount = {"name": "settings", "mountPath": "/settings"}
-    child = real_runs.template(BUSYBOX, ["true"], volumes=[volume], volumeMounts=[mount])
-    project.run("missing-volume", input=[1], itemProcessor={"jobTemplate": child})
-
-
-def start_contract(project: Project) -> None:
-    program = (REPOSITORY / "tests/e2e/child.py").read_text()
-    project.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "child"}, "data": {"child.py": program}})
-    child = real_runs.template(
-        PYTHON,
-        ["python3", "/app/child.py"],
-        volumes=[{"name": "app", "configMap": {"name": "child"}}],
-        volumeMounts=[{"name": "app", "mountPath": "/app"}],
-        resources={"limits": {"memory": "64Mi"}},
-    )
-    items = [*INPUTS.values(), *(item for item, *_ in (*OUTPUTS.values(), *FAILURES.values()))]
-    common = {"toleratedFailurePercentage": 100, "maxConcurrency": 8, "s3": real_runs.s3_spec(project.cluster)}
-    common["resultWriter"] = {"resource": "s3:putObject", "parameters": {"bucket": "contract-results"}}
-    project.run("files", input=items, itemProcessor={"jobTemplate": child}, **common)
-    logs = {"jobTemplate": child, "output": {"from": "Logs"}}
-    project.run("logs", input=[item for item, _ in LOGGED.values()], itemProcessor=logs, **common)
-
-
-def start_timeout(project: Project) -> None:
-    child = real_runs.template(BUSYBOX, ["sleep", "60"])
-    project.run("slow", input=[1], itemProcessor={"jobTemplate": child, "timeoutSeconds": 2})
+    contract.start(project)
+    yield project
+    for namespace in ("airports", project.namespace):
+        cluster_real.kubectl("delete", "mapruns", "--all", f"--namespace={namespace}", "--timeout=30s")
+    real_runs.remove_buckets(cluster_real, BUCKETS)
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +79,7 @@ def airports(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Proj
     def done() -> bool:
         nonlocal most
         most = max(most, len(airports.kubectl("get", "jobs", "-o", "name").split()))
-        return airports.condition("airports")["status"] != "Unknown"
+        return bool(airports.condition("airports")["status"] != "Unknown")
 
     eventually(done, 120, lambda: airports.story("airports"))
     assert 1 < most <= CONCURRENCY
@@ -238,7 +160,9 @@ def edited_example(cluster: Cluster, folder: Path) -> Path:
     """The example for an S3 server of one's own, with what its README tells to write into it, and fewer airports."""
     shutil.copytree(REPOSITORY / "examples", folder, dirs_exist_ok=True)
     server, example = real_runs.s3_of(cluster), folder / "airports-own-s3"
-    (example / "s3.env").write_text(f"AWS_ACCESS_KEY_ID={server.access_key}\nAWS_SECRET_ACCESS_KEY={server.secret_key}\n")
+    (example / "s3.env").write_text(
+        f"AWS_ACCESS_KEY_ID={server.access_key}\nAWS_SECRET_ACCESS_KEY={server.secret_key}\n"
+    )
     kustomization = (example / "kustomization.yaml").read_text()
     fewer = f"      - {{op: add, path: /spec/itemReader/readerConfig/maxItems, value: {AIRPORTS}}}\n"
     (example / "kustomization.yaml").write_text(
@@ -296,7 +220,9 @@ def test_a_child_that_cannot_start_says_what_is_missing(project: Project, what: 
 def test_a_child_whose_volume_is_missing_waits_for_it_and_says_so(project: Project) -> None:
     """It may still come, so nothing fails; and the run can be deleted at any time."""
     message = 'FailedMount: MountVolume.SetUp failed for volume "settings" : configmap "nothing-here" not found'
-    eventually(lambda: message in project.condition("missing-volume")["message"], 90, lambda: project.story("missing-volume"))
+    eventually(
+        lambda: message in project.condition("missing-volume")["message"], 90, lambda: project.story("missing-volume")
+    )
     assert "ChildrenWaiting" in project.story("missing-volume")
     project.kubectl("delete", "mapruns", "missing-volume", "--timeout=30s")
     eventually(lambda: not project.kubectl("get", "jobs,pods", "-l", "maprun.dev/run=missing-volume", "-o", "name"))

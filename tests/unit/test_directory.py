@@ -82,6 +82,13 @@ def test_a_created_key_is_durable_before_it_is_told(store: DirectoryStore, monke
     assert steps == [f"sync {parent}", "sync store", "sync .maprun", "link key", "sync plan"]
 
 
+def test_a_file_whose_name_is_no_key_is_told_by_name(store: DirectoryStore, tmp_path: Path) -> None:
+    store.create("key", b"data")
+    (tmp_path / "store" / os.fsdecode(b"z\xff")).touch()
+    with pytest.raises(StoreError, match=r"z\\xff.* is not UTF-8"):
+        list(store.list())
+
+
 def test_write_replaces_and_returns_the_size(store: DirectoryStore, tmp_path: Path) -> None:
     assert store.write("a/key", iter([b"one", b"two"]), "text/plain") == 6
     assert store.write("a/key", iter([]), "text/plain") == 0

@@ -14,7 +14,7 @@ from maprun.core.status import Snapshot
 from maprun.errors import Failure, Fenced, StatesError
 from maprun.model import MapRunSpec
 from maprun.records import Attempt, ChildStatus, Exported, Outcome, RunStatus, Verdict
-from tests.unit.world import Crashed, Fuse, Handler, World, fails, succeeds
+from tests.unit.world import Crashed, EagerPlan, Fuse, Handler, World, fails, succeeds
 
 pytestmark = pytest.mark.looptime
 
@@ -149,6 +149,17 @@ async def test_a_reader_that_fails_fails_the_run_and_children_already_running_ar
     final = await world.engine(spec()).run()
     assert final.failure == failure
     assert finals(world)[0].status is ChildStatus.ABORTED
+
+
+async def test_a_run_that_fails_while_the_dataset_is_read_exports_what_a_restart_would_find() -> None:
+    world = World(10_000, fails)
+    final = await world.engine(spec(), plan=EagerPlan).run()
+    assert final.progress.exported
+    assert 0 < world.planned < 10_000, "reading stopped with the run"
+    assert final.progress.exported.records == final.plan.children == world.planned
+    await asyncio.sleep(5)
+    again = await world.engine(spec(), plan=EagerPlan).run()
+    assert (again.plan, world.exports) == (final.plan, 1)
 
 
 async def test_an_empty_dataset_succeeds() -> None:

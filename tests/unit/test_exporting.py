@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +197,24 @@ async def test_a_bucket_that_refuses_fails_the_run_and_names_the_field(tmp_path:
     assert exported.failure == Failure(
         StatesError.RESULT_WRITER_FAILED, "spec.resultWriter.parameters: bucket results: no permission to write"
     )
+
+
+async def test_a_store_of_the_run_that_refuses_is_not_blamed_on_the_bucket(tmp_path: Path) -> None:
+    run = Finished(tmp_path, 2)
+    await run.journal([succeeded(0)], [succeeded(1)])
+    exporter = run.exporter()
+    exporter._plan = Unreadable()
+    with pytest.raises(AccessDenied, match="the state"):
+        await run.export(exporter)
+    assert not (tmp_path / "results" / "p" / "6a1f" / "manifest.json").exists()
+
+
+class Unreadable:
+    """A plan that breaks in the middle of a file."""
+
+    def batches(self) -> Iterator[Batch]:
+        yield Batch(0, 1, msgspec.Raw(b"0"))
+        raise AccessDenied("the state: no permission")
 
 
 @pytest.mark.looptime

@@ -155,6 +155,22 @@ def test_every_json_value_within_the_limit_is_an_output_byte_for_byte(value: Any
         assert bytes(output).decode() == text
 
 
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        pytest.param("[" * 256 + "]" * 256, True, id="256 levels"),
+        pytest.param("[" * 257 + "]" * 257, False, id="257 levels"),
+        pytest.param('{"a":' * 300 + "1" + "}" * 300, False, id="300 objects"),
+        pytest.param("[" + "[]," * 600 + "[]]", True, id="many side by side"),
+        pytest.param('["' + "[" * 900 + '\\"[{"]', True, id="brackets inside a string"),
+    ],
+)
+def test_an_output_that_is_nested_too_deeply_is_a_string(text: str, kept: bool) -> None:
+    output = output_of(text, 4096, OutputFrom.TERMINATION_MESSAGE)
+    assert isinstance(output, msgspec.Raw)
+    assert bytes(output) == (text.encode() if kept else msgspec.json.encode(text))
+
+
 @given(st.text())
 def test_every_output_is_json(text: str) -> None:
     output = output_of(text, 4096, OutputFrom.TERMINATION_MESSAGE)

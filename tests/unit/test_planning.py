@@ -172,6 +172,11 @@ def test_a_plain_listing_is_from_the_bucket(world: World) -> None:
             id="half of a surrogate pair",
         ),
         pytest.param(
+            {"itemReader": {**GET, "parameters": {"bucket": "data", "key": "deep.json"}}},
+            *("States.ItemReaderFailed", "nested too deeply"),
+            id="an item that a reader with a deeper stack could not read again",
+        ),
+        pytest.param(
             {"input": {"a": 1}, "itemsPath": "$.a"},
             *("States.Runtime", 'Reference path "$.a" must point to array.'),
             id="itemsPath to a number",
@@ -190,6 +195,7 @@ def test_a_plain_listing_is_from_the_bucket(world: World) -> None:
 )
 def test_planning_fails_for_good_on(world: World, spec: dict[str, Any], error: str, cause: str) -> None:
     world.put("number.json", 3)
+    world.put("deep.json", b"[" * 500 + b"]" * 500)
     world.put("broken.json", b"[1,2")
     world.put("half.json", b'["\\ud800"]')
     view = world.plan(**spec)
@@ -398,6 +404,16 @@ async def test_trouble_is_over_with_the_next_view(world: World, process_that_say
     told: list[str] = []
     assert len(await views_of(world.request(input=[]), on_trouble=told.append)) == 3
     assert told == ["away", ""]
+
+
+async def test_a_line_that_was_cut_off_is_no_news(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "speaker.py").write_text('print(\'{"view":{"chil\', end="", flush=True)')
+    monkeypatch.setattr(planning, "MODULE", "speaker")
+    monkeypatch.setattr(planning, "_environment", lambda: {**os.environ, "PYTHONPATH": str(tmp_path)})
+    with pytest.raises(PlannerDied, match="exit code 0"):
+        await views_of(world.request(input=[]))
 
 
 async def test_a_process_that_was_fenced_says_so(world: World, process_that_says: Callable[[str], None]) -> None:

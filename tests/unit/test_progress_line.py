@@ -223,7 +223,9 @@ def test_a_run_that_failed_says_why() -> None:
     failure = Failure(StatesError.EXCEED_TOLERATED_FAILURE_THRESHOLD, TOLERANCE_CAUSE)
     lines = said(ended(failed(0), failure=failure))
     assert lines[0].startswith("airports FAILED in 3.5 s: ")
-    assert lines[1] == f"States.ExceedToleratedFailureThreshold: {TOLERANCE_CAUSE}"
+    assert lines[1] == (
+        f"States.ExceedToleratedFailureThreshold: {TOLERANCE_CAUSE} (1 of 10 items failed, most with Boom: why)"
+    )
 
 
 def test_result_files_are_listed_with_a_command_to_look_at_them() -> None:

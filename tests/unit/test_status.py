@@ -20,6 +20,7 @@ RUN = RunRef("default", "airports", "6a1f", 0.0)
 EXCEEDED = Failure(
     StatesError.EXCEED_TOLERATED_FAILURE_THRESHOLD, "The specified tolerated failure threshold was exceeded"
 )
+HINTED = Failure(StatesError.ITEM_READER_FAILED, "x" * 2_000, "spec.itemReader must be an array")
 WRITER = {"resource": "s3:putObject", "parameters": {"bucket": "results", "prefix": "p"}}
 
 
@@ -37,17 +38,26 @@ def ended(
 
 
 def snapshot(
-    records: list[Record], *, children: int = 10, sealed: bool = True, active: int = 0, trouble: str = "", **fields: Any
+    records: list[Record],
+    *,
+    children: int = 10,
+    sealed: bool = True,
+    active: int = 0,
+    trouble: str = "",
+    waiting: str = "",
+    **fields: Any,
 ) -> Snapshot:
     spec = msgspec.convert({"maxConcurrency": 4, "itemProcessor": {"jobTemplate": {}}} | fields, MapRunSpec)
     plan = PlanView(children, children, PlanSeal(children, children, 1) if sealed else None)
     progress = Progress().with_records([Opened("w", 60.0), *records])
-    return Snapshot(RUN, spec, "us-west-2", plan, progress, active, 4, 120.0, trouble, "file:///state/output.json")
+    place = "file:///state/output.json"
+    return Snapshot(RUN, spec, "us-west-2", plan, progress, active, 4, 120.0, trouble, place, waiting)
 
 
 SUCCEEDED = Verdict(RunStatus.SUCCEEDED, 100.0)
 FAILED = Verdict(RunStatus.FAILED, 100.0, EXCEEDED)
-ALL = [ended(child) for child in range(10)]
+ALL_TEN = range(10)
+ALL = [ended(child) for child in ALL_TEN]
 CONDITIONS: list[tuple[str, Snapshot, tuple[str, str, str]]] = [
     (
         "before the first item is read",
@@ -65,7 +75,7 @@ CONDITIONS: list[tuple[str, Snapshot, tuple[str, str, str]]] = [
     ),
     (
         "while something holds it up",
-        snapshot([], trouble="quota is used up"),
+        snapshot([], waiting="quota is used up"),
         ("Unknown", "Running", "0 of 10 items succeeded, 0 failed, 0 running, 10 pending; quota is used up"),
     ),
     (
@@ -82,6 +92,29 @@ CONDITIONS: list[tuple[str, Snapshot, tuple[str, str, str]]] = [
         "when too much failed",
         snapshot([FAILED, Exported(110.0, 10)]),
         ("False", "ToleratedFailureThresholdExceeded", f"{EXCEEDED.error}: {EXCEEDED.cause}"),
+    ),
+    (
+        "when too much failed, with the error that is most frequent",
+        snapshot([ended(3, ChildStatus.FAILED), FAILED, Exported(110.0, 10)]),
+        (
+            "False",
+            "ToleratedFailureThresholdExceeded",
+            f"{EXCEEDED.error}: {EXCEEDED.cause} (1 of 10 items failed, most with Boom: it broke)",
+        ),
+    ),
+    (
+        "when AWS's words do not name the field",
+        snapshot([Verdict(RunStatus.FAILED, 100.0, HINTED), Exported(110.0, 10)]),
+        (
+            "False",
+            "ItemReaderFailed",
+            f"States.ItemReaderFailed: {'x' * 964} (spec.itemReader must be an array)",  # 1,024 in all
+        ),
+    ),
+    (
+        "while its results cannot be written",
+        snapshot([*ALL, SUCCEEDED], trouble="the bucket is away"),
+        ("Unknown", "Exporting", "10 of 10 items succeeded, 0 failed; writing the results; the bucket is away"),
     ),
     (
         "while a failed run is exported",
@@ -175,6 +208,18 @@ def test_the_status_stays_below_ten_kilobytes_whatever_fails() -> None:
     assert len(msgspec.json.encode(status.render(snapshot(records, children=500), 1))) < 10_240
 
 
+@pytest.mark.parametrize("letter", ["x", "中", '"'])
+def test_the_status_stays_below_ten_kilobytes_with_the_largest_output_too(letter: str) -> None:
+    records: list[Record] = [
+        ended(child, ChildStatus.FAILED, f"{child}" + letter * 200, letter * 999) for child in ALL_TEN
+    ]
+    output = msgspec.Raw(msgspec.json.encode(["y" * 8_000]))
+    rendered = status.render(snapshot([*records, SUCCEEDED, Exported(1.0, 10, output)]), 1)
+    assert len(msgspec.json.encode(rendered)) <= 10_240
+    assert rendered["output"] == ["y" * 8_000]
+    assert rendered["failures"], "what went wrong is told, if only by name"
+
+
 def keys(before: Snapshot | None, now: Snapshot) -> list[str]:
     return [event.key for event in status.events(before, now)]
 
@@ -202,7 +247,8 @@ EVENTS: list[tuple[str, Snapshot | None, Snapshot, list[str]]] = [
     ),
     ("the end", snapshot([*ALL, SUCCEEDED]), snapshot([*ALL, SUCCEEDED, Exported(1.0, 10)]), ["finished"]),
     ("nothing new", snapshot(ALL[:2]), snapshot(ALL[:5]), []),
-    ("something holds the run up", snapshot([]), snapshot([], trouble="quota"), ["trouble.quota"]),
+    ("a store holds the run up", snapshot([]), snapshot([], trouble="away"), ["trouble.away"]),
+    ("its children wait for something", snapshot([]), snapshot([], waiting="quota"), ["waiting.quota"]),
 ]
 
 

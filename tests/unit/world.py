@@ -83,7 +83,12 @@ class World:
         return Progress().with_records(self.journal)
 
     def engine(
-        self, spec: MapRunSpec | Callable[[], MapRunSpec], fuse: Fuse | None = None, *, ceiling: int = 1000
+        self,
+        spec: MapRunSpec | Callable[[], MapRunSpec],
+        fuse: Fuse | None = None,
+        *,
+        ceiling: int = 1000,
+        plan: type[FakePlan] | None = None,
     ) -> Engine:
         fuse = fuse or Fuse()
         self.writer += 1
@@ -92,7 +97,7 @@ class World:
             RUN,
             live,
             journal=FakeJournal(self, fuse, self.writer),
-            plan=FakePlan(self, fuse),
+            plan=(plan or FakePlan)(self, fuse),
             launcher=FakeLauncher(self, fuse),
             exporter=FakeExporter(self, fuse),
             reporter=FakeReporter(),
@@ -175,6 +180,25 @@ class FakePlan:
         self.fuse.step()
         assert all(child < self.world.planned for child in children)
         return [Batch(child, 1, msgspec.Raw(b"%d" % child)) for child in children]
+
+
+class EagerPlan(FakePlan):
+    """Grows by itself, faster than it tells, until nobody asks any more: as a planning process does."""
+
+    async def views(self) -> AsyncGenerator[PlanView, None]:
+        yield self._view()
+        growing = asyncio.create_task(self._grow())
+        try:
+            while self.world.planned < self.world.children:
+                await asyncio.sleep(1)
+                yield self._view()
+        finally:
+            growing.cancel()
+
+    async def _grow(self) -> None:
+        while self.world.planned < self.world.children:
+            self.world.planned += 1
+            await asyncio.sleep(0.03)
 
 
 class FakeLauncher:

@@ -1,6 +1,7 @@
 """Which S3 access a run has: that of its own Secret, or the operator's where that is shared (design §8).
 
-Rule 1: a run never uses the operator's credentials by accident: not with an endpoint of its own, not unless they are shared.
+Rule 1: a run never uses the operator's credentials by accident: only where they are shared, and never with an endpoint
+        of its own (`core/validation.py` demands a Secret with one).
 Rule 2: what is missing is `NotReady`: the user can mend it while the run waits. No value of a Secret is ever told.
 """
 
@@ -20,6 +21,7 @@ from maprun.model import MapRunSpec
 KEY_ID: Final = "AWS_ACCESS_KEY_ID"
 SECRET_KEY: Final = "AWS_SECRET_ACCESS_KEY"
 TOKEN: Final = "AWS_SESSION_TOKEN"
+BOTH: Final = f"{KEY_ID} and {SECRET_KEY}"
 FIELD: Final = "spec.s3.credentialsSecretRef"
 GOES_ON: Final = "the run then goes on by itself"
 
@@ -32,7 +34,9 @@ class NotReady(MapRunError):
         self.reason = reason
 
 
-async def s3_access(client: ClusterClient, namespace: str, spec: MapRunSpec, own: S3Access, *, shared: bool) -> S3Access:
+async def s3_access(
+    client: ClusterClient, namespace: str, spec: MapRunSpec, own: S3Access, *, shared: bool
+) -> S3Access:
     """The access of a run in `namespace`. `own` is the operator's, `shared` whether runs may use it.
 
     Errors: `NotReady`; `ApiError` when the API server cannot be asked.
@@ -40,10 +44,12 @@ async def s3_access(client: ClusterClient, namespace: str, spec: MapRunSpec, own
     reference, region = spec.s3.credentials_secret_ref, spec.s3.region or own.region
     if reference is not None:
         secret = await _secret(client, namespace, reference.name)
-        return S3Access(spec.s3.endpoint or own.endpoint, region, secret[KEY_ID], secret[SECRET_KEY], secret.get(TOKEN, ""))
+        return S3Access(
+            spec.s3.endpoint or own.endpoint, region, secret[KEY_ID], secret[SECRET_KEY], secret.get(TOKEN, "")
+        )
     if shared or not (spec.item_reader or spec.result_writer):
         return msgspec.structs.replace(own, region=region)
-    told = f"must name a Secret with {KEY_ID} and {SECRET_KEY}: this operator does not share its own S3 credentials"
+    told = f"this operator does not share its own S3 credentials; delete the run, make it with a Secret that has {BOTH}"
     raise NotReady(Reason.CREDENTIALS_NOT_SHARED, Problem(FIELD, told))
 
 
@@ -54,7 +60,7 @@ async def _secret(client: ClusterClient, namespace: str, name: str) -> dict[str,
         data = await read_secret(client, namespace, name)
     except ApiError as error:
         if error.status == 404:
-            told = f"there is no Secret {name} in the namespace {namespace}; create it with {KEY_ID} and {SECRET_KEY}, {GOES_ON}"
+            told = f"there is no Secret {name} in the namespace {namespace}; create it with {BOTH}, {GOES_ON}"
             raise NotReady(Reason.SECRET_NOT_FOUND, Problem(where, told)) from error
         if error.status == 403:
             told = f"the operator may not read the Secret {name}: {error.message}"

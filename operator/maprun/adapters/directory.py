@@ -117,7 +117,13 @@ class DirectoryStore:
                 with suppress(FileNotFoundError):
                     status = entry.stat()
                     if stat.S_ISREG(status.st_mode):
-                        yield ObjectInfo(os.fsdecode(key), status.st_size, _etag(status), round(status.st_mtime, 3))
+                        yield ObjectInfo(self._key(key), status.st_size, _etag(status), round(status.st_mtime, 3))
+
+    def _key(self, name: bytes) -> str:
+        try:
+            return name.decode()
+        except UnicodeDecodeError:
+            raise StoreError(f"{self._title}: the name {name!r} is not UTF-8, as a key must be; rename it") from None
 
     @contextmanager
     def _temporary(self, path: Path) -> Iterator[tuple[BinaryIO, Path]]:

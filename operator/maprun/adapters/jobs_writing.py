@@ -64,7 +64,7 @@ class JobsWriter:
         self._withdrawn: set[Attempt] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
-        self._held_until = 0.0
+        self._held = False  # creates wait for `_resume`
         self._pause = 0.0
         self._closed = False
         self.waiting = ""
@@ -115,7 +115,7 @@ class JobsWriter:
     def _step(self) -> Coroutine[Any, Any, None] | None:
         if self._removals:
             return self._remove(*self._removals.popleft())
-        while self._queue and self._loop.time() >= self._held_until:
+        while self._queue and not self._held:
             attempt = self._queue.popleft()
             batch = self._batches.pop(attempt, None)
             if batch is not None:
@@ -200,12 +200,15 @@ class JobsWriter:
 
     def _hold(self, pause: float, why: str) -> None:
         """No creates for a while; those in flight that fail for the same reason do not make it longer."""
-        now = self._loop.time()
-        if now >= self._held_until:
+        if not self._held:
+            self._held = True
             self._pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, pause))
-            self._held_until = now + self._pause
-            self._loop.call_at(self._held_until, self._pump)
+            self._loop.call_later(self._pause, self._resume)
         self._wait_for(why)
+
+    def _resume(self) -> None:
+        self._held = False
+        self._pump()
 
     def _later(self, pause: float, attempt: Attempt, batch: Batch) -> None:
         """Queue the create again, first in line, after a pause."""

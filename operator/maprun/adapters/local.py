@@ -100,9 +100,9 @@ class LocalLauncher:
         for attempt in tuple(self._tasks):
             self.cancel(attempt)
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        if self._processes:
-            await self._processes.stop()
-            self._processes = None
+        processes, self._processes = self._processes, None  # first: stopping twice would close a descriptor twice
+        if processes:
+            await processes.stop()
 
     def _gone(self, attempt: Attempt, task: asyncio.Task[Outcome]) -> None:
         del self._tasks[attempt]

@@ -121,8 +121,8 @@ class PlanReader:
         return True
 
     def _learn(self, header: PlanHeader) -> None:
-        self._headers.append(header)
         self._starts.append(header.first_child)
+        self._headers.append(header)  # last: what it holds can be found by then, by whoever reads meanwhile
 
     def _read_header(self, key: str) -> PlanHeader:
         """The first line, from the first chunks of the object."""

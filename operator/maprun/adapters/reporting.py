@@ -1,6 +1,8 @@
 """Tells a run's story to its resource: at most one status patch a second, and an event at each turn.
 
-Rule 1: nothing here stops a run. What the API server does not take now is tried again, the newest status first; the final one until it is taken.
+Rule 1: nothing here stops a run. What the API server does not take now is tried again, the newest status first; the
+        final one until it is taken.
+        An event that it refuses is dropped.
 Rule 2: events are named after what they tell, so that an operator that starts anew does not tell them twice.
 Rule 3: a status that says nothing new is not written.
 """
@@ -35,7 +37,8 @@ log = logging.getLogger("maprun")
 class ResourceReporter:
     """Fulfils `ports.Reporter` for one run, and tells what happens to it outside of an engine.
 
-    `generation` gives the resource's newest generation, `known` is the status that it has. Make it inside an event loop.
+    `generation` gives the resource's newest generation, `known` is the status that it has. Make it inside an event
+    loop.
     """
 
     def __init__(self, client: ClusterClient, run: RunRef, generation: Callable[[], int], known: Json) -> None:
@@ -86,9 +89,17 @@ class ResourceReporter:
             await self._changed.wait()
             await self._turn()
             self._changed.clear()
-            if self._newest is not None and not await self._progress(self._newest):
+            if self._newest is not None and not await self._told_safely(self._newest):
                 self._changed.set()
                 await asyncio.sleep(RETRY_SECONDS)
+
+    async def _told_safely(self, at: Snapshot) -> bool:
+        """A defect of our own must not silence the rest of the run."""
+        try:
+            return await self._progress(at)
+        except Exception:
+            log.exception("%s/%s: the status cannot be told", self._run.namespace, self._run.name)
+            return False
 
     async def _insist(self, tell: Callable[[], Any]) -> None:
         while not await tell():
@@ -137,10 +148,15 @@ class ResourceReporter:
         """Create an event about the run, once, while there are not too many."""
         if self._events >= EVENTS_AT_MOST and event.key != status.FINISHED:
             return
-        self._events += 1
         mark = hashlib.sha256(f"{self._run.uid}/{event.key}".encode()).hexdigest()[:16]
         told = RunEvent(f"{self._run.name}.{mark}", event.type, event.reason, event.message, time.time())
-        await create_event(self._client, self._run, told)
+        try:
+            await create_event(self._client, self._run, told)
+        except ApiError as error:
+            if error.unavailable:
+                raise
+            log.warning("%s/%s: an event is refused: %s", self._run.namespace, self._run.name, error)
+        self._events += 1
 
 
 class Reporters:

@@ -64,7 +64,8 @@ def open_source(spec: MapRunSpec, buckets: Buckets, context: dict[str, Any], res
     """
     reader = spec.item_reader
     if reader is None:
-        return Source(STATE_DATA, "", _given(paths.reference(spec.items_path, spec.input, context), resume))
+        with _reader_errors(f"spec.itemsPath, {spec.items_path}, must lead to an array or an object in spec.input"):
+            return Source(STATE_DATA, "", _given(paths.reference(spec.items_path, spec.input, context), resume))
     if reader.resource.lists:
         return Source(f"s3://{reader.parameters.bucket}", "", _listed(reader, buckets, resume))
     return _contents(reader, buckets, resume)
@@ -104,15 +105,18 @@ def _contents(reader: ItemReader, buckets: Buckets, resume: Resume) -> Source:
     with _reader_errors():
         reading = buckets.bucket(parameters.bucket).open(parameters.key, if_match=resume.fingerprint)
 
+    uri = f"s3://{parameters.bucket}/{parameters.key}"
+    pointer = reader.reader_config.items_pointer or ""
+
     def items() -> Generator[Item]:
-        config = reader.reader_config
-        with _reader_errors():
+        place = f"{uri} must be a JSON array or object" + (f" at the itemsPointer {pointer}" if pointer else "")
+        with _reader_errors(f"spec.itemReader: {place}"):
             try:
-                yield from _behind(resume, decoding.items(reading, config.items_pointer or "", config.max_items))
+                yield from _behind(resume, decoding.items(reading, pointer, reader.reader_config.max_items))
             finally:
                 reading.close()
 
-    return Source(f"s3://{parameters.bucket}/{parameters.key}", reading.etag, items())
+    return Source(uri, reading.etag, items())
 
 
 def _behind(resume: Resume, pairs: Iterable[tuple[str | None, Any]]) -> Generator[Item]:
@@ -123,9 +127,12 @@ def _behind(resume: Resume, pairs: Iterable[tuple[str | None, Any]]) -> Generato
 
 
 @contextmanager
-def _reader_errors() -> Iterator[None]:
+def _reader_errors(hint: str = "") -> Iterator[None]:
+    """What goes wrong as the error of AWS, with a hint where its words do not name the field."""
     try:
         yield
+    except RunFailed as failed:
+        raise failed.with_hint(hint) from None
     except StoreUnavailable:
         raise
     except StoreError as error:

@@ -67,7 +67,7 @@ def look(at: Snapshot, pace: Pace) -> Look:
     failed = sum(at.progress.tally(status).children for status in (ChildStatus.FAILED, ChildStatus.TIMED_OUT))
     left = None if reading or not rate else (total - done) / rate
     running = min(at.active, total - done)
-    return Look(at.run.name, done, total, reading, running, failed, at.progress.retries, rate, left, at.trouble)
+    return Look(at.run.name, done, total, reading, running, failed, at.progress.retries, rate, left, at.held_up)
 
 
 def pieces(look: Look, width: int) -> list[Piece]:

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from maprun.core import nesting
 from maprun.core.resources import Condition, JobView, PodView, Terminated
 from maprun.errors import Failure, StatesError
 from maprun.model import PAYLOAD_LIMIT, OutputFrom
@@ -154,6 +155,7 @@ def _too_big(limit: int, source: OutputFrom) -> str:
 def _is_json(text: str) -> bool:
     try:
         msgspec.json.decode(text)
+        nesting.bounded(text.encode())
     except (msgspec.DecodeError, RecursionError):
         return False
     return True

@@ -15,7 +15,7 @@ from maprun.core import arns, tolerance
 from maprun.core.progress import Progress, Tally
 from maprun.core.scheduling import PlanView
 from maprun.core.times import iso
-from maprun.errors import Failure, Reason
+from maprun.errors import TOLERANCE_CAUSE, Failure, Reason
 from maprun.model import MapRunSpec, RunRef
 from maprun.records import ChildStatus, RunStatus
 
@@ -23,6 +23,7 @@ CONDITION: Final = "Succeeded"
 TRUE: Final = "True"
 FALSE: Final = "False"
 UNKNOWN: Final = "Unknown"
+STATUS_LIMIT: Final = 10 * 1024  # bytes of the whole status
 FAILURES_SHOWN: Final = 10
 CAUSE_SHOWN: Final = 256  # characters of one cause
 MESSAGE_SHOWN: Final = 1024
@@ -33,7 +34,10 @@ WARNING: Final = "Warning"
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """One look at a run. `active` children have a live attempt; `trouble` says what holds the run up, for people."""
+    """One look at a run. `active` children have a live attempt.
+
+    What holds the run up, for people: `trouble` with its stores, `waiting` for whatever its children wait for.
+    """
 
     run: RunRef
     spec: MapRunSpec
@@ -45,6 +49,12 @@ class Snapshot(msgspec.Struct, frozen=True):
     now: float
     trouble: str = ""
     output_location: str = ""
+    waiting: str = ""
+
+    @property
+    def held_up(self) -> str:
+        """All that holds the run up, "" for nothing."""
+        return "; ".join(filter(None, (self.trouble, self.waiting)))
 
     @property
     def failure(self) -> Failure | None:
@@ -109,9 +119,9 @@ def render(at: Snapshot, generation: int, previous: dict[str, Any] | None = None
         "maxConcurrency": at.limit,
         "redriveCount": 0,
         "retries": at.progress.retries,
-        "failures": failures(at),
-    }
-    return status | _ending(at)
+    } | _ending(at)
+    room = STATUS_LIMIT - len(msgspec.json.encode(status | {"failures": []}))
+    return status | {"failures": _fitting(failures(at), room)}
 
 
 def _ending(at: Snapshot) -> dict[str, Any]:
@@ -152,9 +162,24 @@ def condition(
 
 
 def message(at: Snapshot) -> str:
-    """The condition's message: where the run stands, or why it failed, in one sentence."""
-    if at.failure:
-        return f"{at.failure.error}: {at.failure.cause}" if at.failure.cause else at.failure.error
+    """The condition's message: why the run failed or where it stands, and what holds it up."""
+    told = _why(at, at.failure) if at.failure else _standing(at)
+    return told if at.ended or not at.held_up else f"{told}; {at.held_up}"
+
+
+def _why(at: Snapshot, failure: Failure) -> str:
+    """Error and cause, and what AWS's words leave open. A long cause is cut, so that the hint stays."""
+    hint = _most_frequent(at) if failure.cause == TOLERANCE_CAUSE else failure.hint
+    told = f"{failure.error}: {failure.cause}" if failure.cause else failure.error
+    return f"{told[: MESSAGE_SHOWN - len(hint) - 3]} ({hint})" if hint else told
+
+
+def _most_frequent(at: Snapshot) -> str:
+    counted = f"{at.progress.failed_items} of {at.plan.items} items failed"
+    return "".join(f"{counted}, most with {each['error']}: {each['cause']}" for each in failures(at)[:1])
+
+
+def _standing(at: Snapshot) -> str:
     counts = _counts(at, "items")
     done = f"{counts['succeeded']} of {counts['total']} items succeeded, {counts['failed'] + counts['timedOut']} failed"
     if at.ended:
@@ -162,9 +187,7 @@ def message(at: Snapshot) -> str:
     if at.progress.verdict:
         return f"{done}; writing the results"
     reading = "" if at.plan.seal else " (the dataset is still being read)"
-    return f"{done}, {counts['running']} running, {counts['pending']} pending{reading}" + (
-        f"; {at.trouble}" if at.trouble else ""
-    )
+    return f"{done}, {counts['running']} running, {counts['pending']} pending{reading}"
 
 
 def item_counts(at: Snapshot) -> dict[str, int]:
@@ -217,6 +240,17 @@ def failures(at: Snapshot) -> list[dict[str, Any]]:
     ]
 
 
+def _fitting(entries: list[dict[str, Any]], room: int) -> list[dict[str, Any]]:
+    """As much as goes into `room` bytes: first the causes are cut shorter, then the rarer errors left out."""
+    fitting = entries
+    for shown in (CAUSE_SHOWN // 4, 0):
+        if len(msgspec.json.encode(fitting)) > room:
+            fitting = [{**each, "cause": each["cause"][:shown]} for each in entries]
+    while fitting and len(msgspec.json.encode(fitting)) > room:
+        fitting = fitting[:-1]
+    return fitting
+
+
 def events(before: Snapshot | None, now: Snapshot) -> Iterator[Event]:
     """What is worth an event between two looks at a run."""
     if before is None:
@@ -240,7 +274,9 @@ def events(before: Snapshot | None, now: Snapshot) -> Iterator[Event]:
             )
     yield from _tolerance_events(before, now)
     if now.trouble and not (before and before.trouble == now.trouble):
-        yield Event(f"trouble.{now.trouble}", WARNING, Reason.CHILDREN_WAITING, now.trouble[:MESSAGE_SHOWN])
+        yield Event(f"trouble.{now.trouble}", WARNING, Reason.STORE_UNAVAILABLE, now.trouble[:MESSAGE_SHOWN])
+    if now.waiting and not (before and before.waiting == now.waiting):
+        yield Event(f"waiting.{now.waiting}", WARNING, Reason.CHILDREN_WAITING, now.waiting[:MESSAGE_SHOWN])
     if now.ended and not (before and before.ended):
         yield Event(FINISHED, WARNING if now.failure else NORMAL, now.reason, message(now)[:MESSAGE_SHOWN])
 
@@ -259,6 +295,8 @@ def _tolerance_events(before: Snapshot | None, now: Snapshot) -> Iterator[Event]
 
 def _tolerance_mark(at: Snapshot) -> int:
     spec = at.spec
+    if not spec.tolerated_failure_count and not spec.percentage:
+        return 0  # nothing is tolerated, and the first failure says so
     return tolerance.share_used(spec.tolerated_failure_count, spec.percentage, at.progress.failed_items, at.plan.total)
 
 

@@ -1,0 +1,64 @@
+"""The plan of a run in the engine's hands: its process is started again until the plan is whole."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from maprun import running
+from maprun.adapters.directory import DirectoryStore
+from maprun.adapters.plans import PlanReader, PlanWriter
+from maprun.core.scheduling import PlanView
+from maprun.errors import Fenced
+from maprun.model import MapRunSpec
+from maprun.planning import PlannerDied, PlanRequest
+from maprun.records import Batch, PlanSeal
+from maprun.running import RunPlan
+
+REQUEST = PlanRequest("file:///none", msgspec.convert({"itemProcessor": {"jobTemplate": {}}}, MapRunSpec), {})
+GROWING = PlanView(1, 1)
+WHOLE = PlanView(2, 2, PlanSeal(2, 2, 1))
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param(PlannerDied("killed"), id="it was killed"),
+        pytest.param(Fenced("plan/000001 was written"), id="an earlier one of ours was still writing"),
+    ],
+)
+async def test_reading_is_started_again_when(end: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lives: list[list[PlanView | Exception]] = [[end], [GROWING, end], [GROWING, WHOLE]]
+
+    class Process:
+        def __init__(self, on_trouble: object) -> None: ...
+
+        async def run(self, request: PlanRequest) -> AsyncGenerator[PlanView]:
+            for step in lives.pop(0):
+                if isinstance(step, Exception):
+                    raise step
+                yield step
+
+    monkeypatch.setattr(running, "PlannerProcess", Process)
+    told: list[str] = []
+    plan = RunPlan(PlanReader(DirectoryStore(tmp_path)), REQUEST, (told.append, lambda _: None))
+    async with aclosing(plan.views()) as views:
+        assert [view async for view in views] == [PlanView(), GROWING, GROWING, WHOLE]
+    again = f"reading the dataset is started again: {end}"
+    assert told == [again, "", again, ""]
+
+
+async def test_reading_batches_does_not_take_back_what_planning_waits_for(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    writer = PlanWriter(store)
+    writer.add(Batch(0, 1, msgspec.Raw(b"1")), "")
+    writer.seal("")
+    told: dict[str, list[str]] = {"planning": [], "reading": []}
+    plan = RunPlan(PlanReader(store), REQUEST, (told["planning"].append, told["reading"].append))
+    assert [batch.index for batch in await plan.batches([0])] == [0]
+    assert told == {"planning": [], "reading": [""]}
