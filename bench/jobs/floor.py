@@ -12,7 +12,7 @@ import uuid
 
 import msgspec
 
-from maprun.adapters.cluster import ApiError, ClusterClient
+from maprun.adapters.cluster import ClusterClient
 from maprun.adapters.watching import lines
 from maprun.core.children import RUN_UID_LABEL, job_for
 from maprun.core.resources import JobView
@@ -74,12 +74,13 @@ class _Floor:
         return str(msgspec.json.decode(listed)["metadata"]["resourceVersion"])
 
     async def _watch(self, version: str) -> None:
+        """The server ends a watch whose reader falls behind; then it goes on from the last version."""
         decoder = msgspec.json.Decoder(_Event)
-        selector = f"{RUN_UID_LABEL}={self._run.uid}"
-        query = {"watch": "1", "labelSelector": selector, "resourceVersion": version}
-        async for line in lines(self._client.stream(JOBS, query, silence=600.0)):
-            job = decoder.decode(line).object
-            waiter = self._completed.get(job.metadata.name)
-            if waiter is not None and job.has("Complete"):
-                waiter.set()
-        raise ApiError(0, "WatchEnded", "the watch of the floor's Jobs ended")
+        while True:
+            query = {"watch": "1", "labelSelector": f"{RUN_UID_LABEL}={self._run.uid}", "resourceVersion": version}
+            async for line in lines(self._client.stream(JOBS, query, silence=600.0)):
+                job = decoder.decode(line).object
+                version = job.metadata.resourceVersion
+                waiter = self._completed.get(job.metadata.name)
+                if waiter is not None and job.has("Complete"):
+                    waiter.set()

@@ -56,6 +56,7 @@ class Reason(StrEnum):
     CHILDREN_WAITING = "ChildrenWaiting"
     STORE_UNAVAILABLE = "StoreUnavailable"
     API_UNAVAILABLE = "ApiUnavailable"
+    OPERATOR_ERROR = "OperatorError"
 
 
 REASON_OF_ERROR: Final = {

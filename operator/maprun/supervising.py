@@ -39,6 +39,8 @@ from maprun.settings import OperatorSettings
 SECRET_SECONDS: Final = 5.0  # between two looks for a missing Secret
 RESTART_SECONDS: Final = (1.0, 60.0)  # shortest and longest pause before a broken engine is started again
 
+BROKEN: Final = "The operator met a defect of its own and starts the run again; its log tells more, nothing is lost"
+
 log = logging.getLogger("maprun")
 
 
@@ -94,6 +96,7 @@ class Supervisor:
             return False
         except Exception:
             log.exception("%s: the engine broke; starting it again", self._name)
+            await self._reporter.waits(Reason.OPERATOR_ERROR, BROKEN)
             return False
         return True
 

@@ -216,8 +216,21 @@ async def test_an_operator_that_is_asked_to_stop_leaves_its_jobs_to_the_next(
         await run.until(lambda status: status["itemCounts"]["running"] == 9)
         assert before < {each["metadata"]["uid"] for each in await run.jobs()}
         assert set(Counter(at.seen.created(run).values()).values()) == {1}
+
+
+async def test_a_run_that_is_deleted_while_no_operator_runs_goes_with_the_next(
+    cluster: Cluster, server: S3Server, tmp_path: Path
+) -> None:
+    async with scene(cluster, server, "deleted", tmp_path, state_of("directory", tmp_path, server)) as at:
+        run = await at.create(maxConcurrency=3, pod={"outcome": "hang"})
+        at.operator.start().await_ready()
+        await run.until(lambda status: status.get("itemCounts", {}).get("running") == 3)
+        at.operator.kill()
         await run.delete()
-        await until(run.gone, 10)
+        assert not await run.gone()
+        at.operator.start()
+        await until(run.gone)
+        await until(lambda: jobless(run))
 
 
 def test_an_operator_can_be_stopped_before_it_has_reached_anything(cluster: Cluster, tmp_path: Path) -> None:
