@@ -185,22 +185,21 @@ def attempt_of(job: Json) -> tuple[int, int]:
 
 @asynccontextmanager
 async def watching(client: ClusterClient, path: str) -> AsyncIterator[Seen]:
-    """Watch a collection in the background, from now on; what is there already comes first."""
+    """Watch a collection in the background, from now on; nothing is missed."""
     seen = Seen()
     ready = asyncio.Event()
 
     async def watch() -> None:
-        listed = json.loads(await client.request("GET", path))
-        query = {
-            "watch": "1",
-            "resourceVersion": listed["metadata"]["resourceVersion"],
-            "timeoutSeconds": str(WATCH_SECONDS),
-        }
+        version = json.loads(await client.request("GET", path))["metadata"]["resourceVersion"]
         ready.set()
-        async for line in lines(client.stream(path, query, WATCH_SECONDS)):
-            event = json.loads(line)
-            seen.events.append((event["type"], event["object"]))
-            seen.times.append(time.monotonic())
+        while True:  # the server may end a watch at any time; the next one goes on where it ended
+            query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": str(WATCH_SECONDS)}
+            async for line in lines(client.stream(path, query, WATCH_SECONDS)):
+                event = json.loads(line)
+                assert event["type"] != "ERROR", event
+                version = event["object"]["metadata"]["resourceVersion"]
+                seen.events.append((event["type"], event["object"]))
+                seen.times.append(time.monotonic())
 
     task = asyncio.create_task(watch())
     try:
