@@ -28,8 +28,8 @@ from maprun.records import Attempt, Outcome, Record, Verdict
 
 class Settings(msgspec.Struct, frozen=True):
     """`ceiling`: most live children of a run. `tick` and `heartbeat`: shortest and longest time between two decisions,
-    in seconds:
-    bursts of news cost one decision, and an edit of the spec is seen soon."""
+    in seconds: bursts of news cost one decision, and an edit of the spec is seen soon.
+    """
 
     ceiling: int = 1_000
     tick: float = 0.02

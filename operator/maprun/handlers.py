@@ -8,6 +8,7 @@ Rule 2: kopf writes nothing into the resources but its finalizer, and that only 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Coroutine, Iterator
@@ -40,6 +41,9 @@ def main(settings: OperatorSettings) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("kopf").setLevel(logging.WARNING)
+    # Most objects here live shortly and hold no cycles: looking for those among all that stays costs 4 % of the time.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     with suppress(asyncio.CancelledError):
         uvloop.run(operate(settings))
     log.info("the operator has stopped; its children go on, and the next operator takes them over")

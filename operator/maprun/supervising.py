@@ -36,6 +36,7 @@ from maprun.records import Attempt, Batch
 from maprun.running import Home, check_store, engine_for, frozen_spec
 from maprun.settings import OperatorSettings
 
+TICK: Final = 0.05  # seconds; no Job ends faster than a pod starts, so haste would only cost processor time
 SECRET_SECONDS: Final = 5.0  # between two looks for a missing Secret
 RESTART_SECONDS: Final = (1.0, 60.0)  # shortest and longest pause before a broken engine is started again
 
@@ -144,6 +145,7 @@ class Supervisor:
                 Reporters(self._reporter, telemetry),
                 ceiling=shared.settings.ceiling,
                 on_flush=shared.telemetry.journal_flushed,
+                tick=TICK,
             )
             await self._engine.run()
         finally:

@@ -77,6 +77,12 @@ class PlanReader:
         """Header of the last segment that `view` has seen."""
         return self._headers[-1] if self._headers else None
 
+    def at_hand(self, index: int) -> bool:
+        """True when `batch` would answer from memory."""
+        last = self.last
+        known = last is not None and 0 <= index < last.first_child + last.children
+        return known and bisect_right(self._starts, index) - 1 in self._cache
+
     def batch(self, index: int) -> Batch:
         """The batch of a child (from 0). `NotFound` when the plan has no such child (yet)."""
         last = self.last

@@ -60,6 +60,9 @@ class BytesCache(Generic[K, V]):
         self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._entries
+
     def get(self, key: K, load: Callable[[K], tuple[V, int]]) -> V:
         """The value of `key`; `load` gives it with its size in bytes when it is not kept."""
         with self._lock:
