@@ -17,6 +17,7 @@ from maprun.model import ItemProcessor, MapRunSpec
 from tests.cluster import Cluster, attach, started
 from tools import crd
 
+FLAVOURS = ["tuned", "stock"]
 TEMPLATE: dict[str, Any] = {"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "busybox"}]}}}}
 
 
@@ -24,10 +25,12 @@ def main() -> None:
     """Read the options, measure, print."""
     options = _options()
     if options.kubeconfig:
-        _measure(attach(options.kubeconfig), options)
+        _measure(attach(options.kubeconfig), options.children, options, "as it is")
         return
-    with started("fake", options.controller_manager, s3=False) as cluster:
-        _measure(cluster, options)
+    for flavour in options.controller_manager or FLAVOURS:
+        with started("fake", flavour, s3=False) as cluster:
+            children = options.stock_children if flavour == "stock" else options.children
+            _measure(cluster, children, options, flavour)
 
 
 def _options() -> argparse.Namespace:
@@ -35,17 +38,18 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--children", type=int, default=1000, help="Jobs of each measurement (default 1000)")
     parser.add_argument("--live", type=int, default=100, help="Jobs at once (default 100)")
     parser.add_argument("--rounds", type=int, default=2, help="how often both are measured, in turns (default 2)")
-    parser.add_argument("--controller-manager", choices=["tuned", "stock"], default="tuned")
+    parser.add_argument("--stock-children", type=int, default=150, help="the same, with stock limits (default 150)")
+    parser.add_argument("--controller-manager", choices=FLAVOURS, action="append", help="only this one (default both)")
     parser.add_argument("--kubeconfig", type=Path, help="measure on this cluster instead of one of our own")
     return parser.parse_args()
 
 
-def _measure(cluster: Cluster, options: argparse.Namespace) -> None:
+def _measure(cluster: Cluster, children: int, options: argparse.Namespace, flavour: str) -> None:
     cluster.kubectl("apply", "--server-side", "-f", str(crd.TARGET))
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", f"-f={crd.TARGET}")
     spec = MapRunSpec(item_processor=ItemProcessor(job_template=TEMPLATE))
-    config, children, live = str(cluster.kubeconfig), options.children, options.live
-    print(f"{children} one-pod Jobs, {live} live, kube-controller-manager {options.controller_manager}")
+    config, live = str(cluster.kubeconfig), options.live
+    print(f"{children} one-pod Jobs, {live} live, kube-controller-manager {flavour}", flush=True)
     floors, runs = [], []
     for number in range(1, options.rounds + 1):
         floors.append(children / asyncio.run(floor.measure(config, spec, children, live)))
