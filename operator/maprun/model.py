@@ -194,7 +194,7 @@ class Output(Model, frozen=True):
         OutputFrom,
         doc(
             "TerminationMessage (default): the file $MAPRUN_OUTPUT, at most 4,096 bytes.",
-            "Logs: the last line of standard output, at most 262,144 bytes.",
+            "Logs: the last line of the container's log, standard error included, at most 262,144 bytes.",
         ),
     ] = msgspec.field(name="from", default=OutputFrom.TERMINATION_MESSAGE)
 
