@@ -60,7 +60,11 @@ def real_node_free() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """pytest-xdist (with --dist loadgroup) gives all users of the one real node to the same worker."""
+    """Tests that need the real node for themselves come first, before the session's own cluster takes it and keeps it.
+
+    pytest-xdist (with --dist loadgroup) gives all users of the one real node to the same worker.
+    """
+    items.sort(key=lambda item: "real_node_free" not in getattr(item, "fixturenames", ()))
     if not config.pluginmanager.hasplugin("xdist"):
         return
     for item in items:
