@@ -203,13 +203,19 @@ async def watching(client: ClusterClient, path: str) -> AsyncIterator[Seen]:
 
     task = asyncio.create_task(watch())
     try:
-        async with asyncio.timeout(WAIT_SECONDS):
-            await ready.wait()
+        await until(lambda: _either(ready, task))
         yield seen
         assert not task.done(), f"the watch ended: {task}"
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def _either(ready: asyncio.Event, task: asyncio.Task[None]) -> bool:
+    """Raises what ended the task."""
+    if task.done():
+        task.result()
+    return ready.is_set()
 
 
 @asynccontextmanager

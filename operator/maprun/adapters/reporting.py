@@ -47,6 +47,7 @@ class ResourceReporter:
         self._newest: Snapshot | None = None
         self._events = 0
         self._next_patch = 0.0
+        self._away = False  # the API server took nothing the last time
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -135,9 +136,11 @@ class ResourceReporter:
             for event in events:
                 await self._say(event)
         except ApiError as error:
-            if error.status != 404:
+            if error.status != 404 and not self._away:  # told once, not with every try
                 log.warning("%s/%s: the status cannot be written yet: %s", self._run.namespace, self._run.name, error)
-            return error.status == 404
+            self._away = error.status != 404
+            return not self._away
+        self._away = False
         return True
 
     async def _turn(self) -> None:

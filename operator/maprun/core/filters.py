@@ -13,9 +13,6 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from jsonpath_ng.exceptions import JSONPathError
-from jsonpath_ng.ext.parser import parse
-
 STRING: Final = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 EXPRESSION: Final = rf"(?:[^'\"\[\]]|{STRING}|\[(?:[^'\"\[\]]|{STRING})*\])*"
 """A pattern for the text of a filter: it ends where its own quotes and brackets are closed."""
@@ -34,6 +31,10 @@ Step = Callable[[Any], Iterable[Any]]
 
 def step(expression: str) -> Step:
     """The step that keeps what `expression` (the text inside `?(…)`) holds for. ValueError when it is not supported."""
+    # Loaded here: half of what a planning process takes to start, and few runs have a filter.
+    from jsonpath_ng.exceptions import JSONPathError
+    from jsonpath_ng.ext.parser import parse
+
     _check(expression)
     try:
         find = parse(f"$[?({expression})]").find
