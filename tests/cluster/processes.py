@@ -34,7 +34,10 @@ class Process:
 
     def alive(self) -> bool:
         stat = _stat(self.pid)
-        return stat is not None and stat.started == self.started and stat.state != "Z"
+        if stat is None or stat.started != self.started:
+            return False
+        # A killed leader is a zombie at once, while its other threads still hold the files and ports of the process.
+        return stat.state != "Z" or _threads(self.pid) > 1
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,13 @@ class _Stat:
     pid: int
     state: str
     started: str
+
+
+def _threads(pid: int) -> int:
+    try:
+        return sum(1 for _ in Path(f"/proc/{pid}/task").iterdir())
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
 
 
 def _parse_stat(text: str) -> _Stat | None:
