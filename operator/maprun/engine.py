@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from maprun.core.progress import Progress
-from maprun.core.scheduling import Decision, Observation, PlanView, Situation, decide
+from maprun.core.scheduling import Decision, Observation, PlanView, Situation, decide, limit
 from maprun.core.status import Snapshot
 from maprun.model import MapRunSpec, RunRef
 from maprun.ports import Exporter, Journal, Launcher, Plan, Reporter
@@ -235,7 +235,7 @@ class Engine:
             plan=self._view,
             progress=self._progress,
             active=len(seen.active) + sum(outcome.child not in self._progress.done for outcome in seen.finished),
-            limit=min(spec.max_concurrency or self._settings.ceiling, self._settings.ceiling),
+            limit=limit(spec, self._settings.ceiling),
             now=self._clock(),
             trouble=self._trouble(),
             waiting=seen.waiting,

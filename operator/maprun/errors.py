@@ -23,8 +23,6 @@ class StatesError(StrEnum):
     ITEM_READER_FAILED = "States.ItemReaderFailed"
     RESULT_WRITER_FAILED = "States.ResultWriterFailed"
     EXCEED_TOLERATED_FAILURE_THRESHOLD = "States.ExceedToleratedFailureThreshold"
-    INTRINSIC_FAILURE = "States.IntrinsicFailure"
-    PARAMETER_PATH_FAILURE = "States.ParameterPathFailure"
     JOB_OOM_KILLED = "Job.OOMKilled"
     JOB_LOST = "Job.Lost"
     JOB_REFUSED = "Job.Refused"

@@ -34,8 +34,8 @@ RETRY_SECONDS: Final = 5.0
 class History(Protocol):
     """The journal, read for its outcomes. Synchronous."""
 
-    def records(self) -> Iterator[tuple[int, int, Record]]:
-        """All records in order, each with its segment's number and its line in it."""
+    def records_from(self, segment: int = 1) -> Iterator[tuple[int, int, Record]]:
+        """The records from a segment on, in order, each with its segment's number and its line in it."""
 
     def segment(self, number: int) -> list[Record]:
         """The records of one segment; the last few read are kept."""
@@ -93,7 +93,7 @@ class ResultsExporter:
 
     def _export(self, verdict: Verdict, plan: PlanView) -> Exported:
         finals = Finals(plan.children)
-        for segment, line, record in self._history.records():
+        for segment, line, record in self._history.records_from():
             if isinstance(record, Outcome):
                 finals.add(Place(segment, line), record)
         writer = self._spec.result_writer

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import msgspec
 
-from maprun.adapters.journal import Journal, JournalReader
+from maprun.adapters.journal import Journal
 from maprun.adapters.plans import PlanReader
 from maprun.adapters.s3_access import S3Access
 from maprun.adapters.stores import BucketsRef, open_store
@@ -159,14 +159,6 @@ class Home(msgspec.Struct, frozen=True):
         return open_store(self.url, self.access)
 
 
-class History:
-    """`exporting.History` over a journal."""
-
-    def __init__(self, reader: JournalReader) -> None:
-        self.records = reader.records_from
-        self.segment = reader.segment
-
-
 def frozen_spec(store: Store, spec: MapRunSpec) -> MapRunSpec:
     """The spec that the run started with: written by whoever comes first, read by all who come later. Blocks."""
     try:
@@ -224,7 +216,7 @@ def engine_for(
     exporter = ResultsExporter(
         spec,
         Names(run, home.region, arns.label_of(spec, run)),
-        history=History(journal.reader),
+        history=journal.reader,
         plan=reader,
         buckets=home.buckets.open(),
         store=store,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from maprun.exporting import ResultsExporter
 from maprun.model import MapRunSpec, RunRef
 from maprun.ports import Store
 from maprun.records import Batch, ChildStatus, Exported, Outcome, Retry, RunStatus, Verdict
-from maprun.running import History
 
 RUN = RunRef("default", "airports", "6a1f", 0.0)
 WRITER = {"resource": "s3:putObject", "parameters": {"bucket": "results", "prefix": "p"}}
@@ -61,16 +60,24 @@ class Finished:
             await journal.append(segment)
         await journal.close()
 
-    def exporter(self, *, buckets: Any = None, file_limit: int = 10**9, **fields: Any) -> ResultsExporter:
+    def exporter(
+        self,
+        *,
+        buckets: Any = None,
+        file_limit: int = 10**9,
+        trouble: Callable[[str], None] = lambda message: None,
+        **fields: Any,
+    ) -> ResultsExporter:
         spec = msgspec.convert({"itemProcessor": {"jobTemplate": {}}, "resultWriter": WRITER} | fields, MapRunSpec)
         return ResultsExporter(
             spec,
             Names(RUN, "local", "air"),
-            history=History(JournalReader(self.store)),
+            history=JournalReader(self.store),
             plan=PlanReader(self.store),
             buckets=buckets or DirectoryBuckets(self.root),
             store=self.store,
             clock=lambda: 10.0,
+            trouble=trouble,
             file_limit=file_limit,
         )
 
@@ -222,8 +229,8 @@ async def test_an_unreachable_bucket_is_tried_again_until_it_answers(tmp_path: P
     run = Finished(tmp_path, 1)
     await run.journal([succeeded(0)])
     said: list[str] = []
-    exporter = run.exporter(buckets=Refusing(tmp_path, [StoreUnavailable("slow down"), StoreUnavailable("slow down")]))
-    exporter._trouble = said.append
+    slow: list[Exception] = [StoreUnavailable("slow down"), StoreUnavailable("slow down")]
+    exporter = run.exporter(buckets=Refusing(tmp_path, slow), trouble=said.append)
     exported = await asyncio.wait_for(run.export(exporter), 60)
     assert exported.failure is None
     assert said == ["the results cannot be written yet: slow down"] * 2 + [""]

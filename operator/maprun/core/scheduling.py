@@ -83,8 +83,13 @@ class Situation(msgspec.Struct, frozen=True):
 
     @property
     def limit(self) -> int:
-        """Most live children: `maxConcurrency`, where 0 stands for the operator's ceiling."""
-        return min(self.spec.max_concurrency or self.ceiling, self.ceiling)
+        """Most live children."""
+        return limit(self.spec, self.ceiling)
+
+
+def limit(spec: MapRunSpec, ceiling: int) -> int:
+    """Most live children of a run: `maxConcurrency`, at most the operator's ceiling; 0 stands for the ceiling."""
+    return min(spec.max_concurrency or ceiling, ceiling)
 
 
 def decide(at: Situation, rng: Rng) -> Decision:
