@@ -45,6 +45,7 @@ class Tool:
 
 
 KWOK = Tool("kwok", "sigs.k8s.io/kwok/cmd/kwok", "v0.7.0", "about 2.5 minutes")
+HELM = Tool("helm", "helm.sh/helm/v3/cmd/helm", "v3.22.0", "about 2 minutes")
 VERSITYGW = Tool("versitygw", "github.com/versity/versitygw/cmd/versitygw", "v1.8.0", "about 1.5 minutes")
 
 
@@ -54,7 +55,8 @@ def needed(nodes: Nodes) -> tuple[str, ...]:
 
 
 def tools(nodes: Nodes) -> list[Tool]:
-    return [VERSITYGW, KWOK] if nodes in ("fake", "both") else [VERSITYGW]
+    """What a test session with this kind of nodes uses besides Kubernetes."""
+    return [VERSITYGW, HELM, *([KWOK] if nodes in ("fake", "both") else [])]
 
 
 def missing(nodes: Nodes) -> list[str]:
@@ -97,7 +99,7 @@ def _on_path(names: Sequence[str]) -> dict[str, Path]:
 
 
 def tool(wanted: Tool) -> Path:
-    """kwok or versitygw."""
+    """helm, kwok or versitygw."""
     on_path = shutil.which(wanted.name)
     if on_path is not None:
         return Path(on_path)

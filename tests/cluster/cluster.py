@@ -107,6 +107,11 @@ class Cluster:
     def log(self, component: str) -> Path:
         return self._supervisor().log(component)
 
+    @property
+    def audit_log(self) -> Path:
+        """What ServiceAccounts asked of the API server: an `audit.k8s.io/v1` Event in each line."""
+        return self._state().state_dir / control_plane.AUDIT_LOG
+
     def await_nodes_ready(self) -> None:
         """Until every node, fake or real, takes pods."""
 

@@ -1,4 +1,4 @@
-"""Debian packages that the real node and the images need: installed when we may, named when we may not."""
+"""Debian packages that the real node, the images and the monitoring tests need: installed when we may, named when we may not."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .paths import Unavailable, say
 # program (or file) that proves it is there -> the package that has it
 CONTROL_PLANE = {"openssl": "openssl"}
 IMAGES = {"buildah": "buildah", "mmdebstrap": "mmdebstrap", "/bin/busybox": "busybox-static"}
+PROMETHEUS = {"prometheus": "prometheus", "promtool": "prometheus"}
 REAL_NODE = {
     "containerd": "containerd",
     "runc": "runc",

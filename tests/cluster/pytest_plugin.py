@@ -1,4 +1,5 @@
-"""Fixtures for the whole session: `s3_server`, `cluster_fake`, `cluster_real`; and `real_node_free` for one test.
+"""Fixtures for the whole session: `s3_server`, `cluster_fake`, `cluster_real`, `helm`, `prometheus`; and
+`real_node_free` for one test.
 
 Nothing starts before a test asks for it, and only the standard library is imported. Where a part cannot run, its
 tests are skipped with a sentence on how to get it; with CI=true they fail instead, so that a green run has run
@@ -14,8 +15,9 @@ from typing import NoReturn
 
 import pytest
 
-from . import binaries, leftovers, lifecycle, machine, s3
+from . import binaries, leftovers, lifecycle, machine, packages, s3
 from .cluster import Cluster
+from .commands import program
 from .paths import Unavailable
 from .s3 import S3Server
 from .state import Nodes
@@ -44,6 +46,26 @@ def cluster_fake() -> Iterator[Cluster]:
 def cluster_real() -> Iterator[Cluster]:
     """A control plane, one node with real containers, and S3. One a machine."""
     yield from _cluster("real")
+
+
+@pytest.fixture(scope="session")
+def helm() -> Path:
+    """The helm program."""
+    try:
+        _built(binaries.missing_tools([binaries.HELM]), "--nodes none")
+        return binaries.tool(binaries.HELM)
+    except Unavailable as error:
+        _missing("helm", error)
+
+
+@pytest.fixture(scope="session")
+def prometheus() -> Path:
+    """The prometheus program; promtool comes with it."""
+    try:
+        packages.require(packages.PROMETHEUS)
+        return Path(program("prometheus"))
+    except Unavailable as error:
+        _missing("Prometheus", error)
 
 
 @pytest.fixture
