@@ -1,4 +1,4 @@
-"""What AWS Step Functions was recorded to do, as far as paths, templates, retriers and tolerances go.
+"""What AWS Step Functions was recorded to do, as far as paths, templates, functions, retriers and tolerances go.
 
 The first half states facts of recorded cases in tables of its own. The second half runs the cases themselves when their
 folder lies beside the repository; without it, those tests do not exist.
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from maprun.core import paths, retrying, selection, tolerance
+from maprun.core import paths, payload, retrying, selection, tolerance
 from maprun.errors import TOLERANCE_CAUSE, Failure, RunFailed, StatesError
 from maprun.model import Retrier
 
@@ -35,7 +35,7 @@ from maprun.model import Retrier
     ],
 )
 def test_paths_in_templates(template: str, document: Any, answer: Any) -> None:
-    selector = selection.compile_selector({"item.$": template})
+    selector = payload.compile_template({"item.$": template}, "parameters")
     if answer is not None:
         assert selector(document, {}) == {"item": answer}
         return
@@ -56,6 +56,29 @@ def test_map_state_config_distributed_item_selector() -> None:
         {"constantValue": "constant", "mapValue": "Hello", "fromInput": ["Hello", "World"]},
         {"constantValue": "constant", "mapValue": "World", "fromInput": ["Hello", "World"]},
     ]
+
+
+def test_a_wrong_escape_in_a_call_is_refused() -> None:  # illegal_escapes_ESCAPE_SEQUENCES_ILLEGAL_INTRINSIC_FUNCTION
+    template = {"parsed.$": r"""States.StringToJson('{"text":"An \"escaped double quote\" here"}')"""}
+    (problem,) = payload.problems(template, "parameters")
+    assert problem.path == "parameters.parsed.$"
+    assert problem.message.startswith("must be a valid JSONPath or a valid intrinsic function call")
+
+
+def test_functions_outside_of_templates() -> None:  # state_fail_intrinsic, map_state_legacy_reentrant
+    template = {
+        "error.$": "States.Format('{}', $.Error)",
+        "cause.$": "States.Format('This is a custom error message for {}, caused by {}.', $.Error, $.Cause)",
+        "values.$": "States.ArrayRange(0, 3, 1)",
+        "left.$": "States.MathAdd($.Iterations, -1)",
+    }
+    document = {"Error": "error string", "Cause": "cause string", "Iterations": 3}
+    assert payload.compile_template(template, "at")(document, {}) == {
+        "error": "error string",
+        "cause": "This is a custom error message for error string, caused by cause string.",
+        "values": [0, 1, 2, 3],
+        "left": 2,
+    }
 
 
 def test_parameter_path_problems() -> None:
@@ -161,18 +184,26 @@ def retrier(fields: dict[str, Any]) -> Retrier:
 
 
 def recorded_states() -> Iterator[Case]:
-    """The states at the top of each recorded JSONPath machine that were entered once and left once, or failed."""
+    """The states at the top of each recorded JSONPath machine that were entered once and left once, or failed.
+
+    A machine that was run several times gives its states once for each run.
+    """
     for file in sorted(CASES.glob("*.json")):
         case = json.loads(file.read_text())
-        events = case["expected"].get("history_events")
-        if case["query_language"] != "JSONPath" or not events or not case["definition"]:
+        if case["query_language"] != "JSONPath" or not isinstance(case["definition"], dict):
             continue
-        for name, state in case["definition"].get("States", {}).items():
-            entered = list(details(events, "stateEnteredEventDetails", name, "input"))
-            exited = list(details(events, "stateExitedEventDetails", name, "output"))
-            if len(entered) == 1 and len(exited) <= 1:
-                left = exited[0] if exited else None
-                yield Case(f"{file.stem}/{name}", state, entered[0], left, case["expected"])
+        for number, run in enumerate(case["expected"].get("runs", [case["expected"]])):
+            name = f"{file.stem}/{number}" if "runs" in case["expected"] else file.stem
+            yield from states_of(name, case["definition"].get("States", {}), run)
+
+
+def states_of(case: str, states: dict[str, Any], run: dict[str, Any]) -> Iterator[Case]:
+    events = run.get("history_events", [])
+    for name, state in states.items():
+        entered = list(details(events, "stateEnteredEventDetails", name, "input"))
+        exited = list(details(events, "stateExitedEventDetails", name, "output"))
+        if len(entered) == 1 and len(exited) <= 1:
+            yield Case(f"{case}/{name}", state, entered[0], exited[0] if exited else None, run)
 
 
 def details(events: list[dict[str, Any]], kind: str, name: str, field: str) -> Iterator[Any]:
@@ -190,8 +221,8 @@ def parsed(text: str) -> Any:
 
 
 def is_static(state: dict[str, Any]) -> bool:
-    """Whether the state needs neither intrinsics nor variables, which come later."""
-    return not re.search(r'"(States\.|\$[A-Za-z])', json.dumps(state))
+    """Whether the state needs no variables, which come later."""
+    return not re.search(r"\$[A-Za-z]", json.dumps(state))
 
 
 def same(recorded: Any, ours: Any) -> bool:
@@ -209,7 +240,10 @@ def effective_input(case: Case) -> Any:
 
 
 def context(case: Case) -> dict[str, Any]:
-    return {"Execution": {"Input": case.entered}}
+    return {
+        "Execution": {"Input": case.entered, "Id": "arn:…", "Name": "name"},
+        "StateMachine": {"Id": "arn:aws:states:region:111111111111:stateMachine:machine", "Name": "machine"},
+    }
 
 
 def answer(case: Case) -> Any:
@@ -217,7 +251,7 @@ def answer(case: Case) -> Any:
     try:
         document = effective_input(case)
         template = case.state.get("Parameters")
-        return document if template is None else selection.compile_selector(template)(document, context(case))
+        return document if template is None else payload.compile_template(template, "at")(document, context(case))
     except RunFailed as failed:
         return failed.failure
 

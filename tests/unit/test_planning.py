@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -422,11 +423,28 @@ async def test_a_process_that_was_fenced_says_so(world: World, process_that_says
         await views_of(world.request(input=[]))
 
 
-async def test_a_process_that_dies_is_told_with_its_last_words(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_last_words_of_a_process_that_dies_are_for_the_log_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(planning, "_environment", lambda: {**os.environ, "PYTHONPATH": ""})
     monkeypatch.setattr(planning, "MODULE", "maprun.no_such_module")
-    with pytest.raises(PlannerDied, match=r"exit code 1: .*No module named"):
+    with pytest.raises(PlannerDied, match=r"^planning ended with exit code 1; the log tells more$"):
         await views_of(world.request(input=[1]))
+    assert "No module named" in caplog.text
+
+
+async def test_last_words_show_no_credential(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "babbler.py").write_text("import sys; sys.exit(sys.stdin.readline())")
+    monkeypatch.setattr(planning, "MODULE", "babbler")
+    monkeypatch.setattr(planning, "_environment", lambda: {**os.environ, "PYTHONPATH": str(tmp_path)})
+    own, theirs = S3Access("", "", "OWN-KEY", "own-secret", "own-token"), S3Access("", "", "KEY", "their-secret")
+    request = msgspec.structs.replace(world.request(input=[1]), access=own, buckets=BucketsRef(access=theirs))
+    with pytest.raises(PlannerDied):
+        await views_of(request)
+    assert '"secret_access_key":"…"' in caplog.text
+    assert not re.search("OWN-KEY|own-secret|own-token|their-secret", caplog.text)
 
 
 @contextmanager

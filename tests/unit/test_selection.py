@@ -1,16 +1,14 @@
-"""Payload templates, the context object, and the names and times in it."""
+"""Item selectors, the context object, and the names and times in it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from maprun.core import arns, selection
 from maprun.core.times import iso
-from maprun.errors import Problem, RunFailed, StatesError
+from maprun.errors import RunFailed
 from maprun.model import ItemProcessor, MapRunSpec, RunRef
 
 RUN = RunRef("team", "airports", "1f0e", 1_790_204_325.09)
@@ -30,29 +28,17 @@ def select(template: Any, value: Any = "item", index: int = 4, key: str | None =
 @pytest.mark.parametrize(
     ("template", "selected"),
     [
-        pytest.param({}, {}, id="an empty template gives an empty object"),
-        pytest.param({"a": 1, "b": [None]}, {"a": 1, "b": [None]}, id="constants stay"),
-        pytest.param({"a": "$.rows"}, {"a": "$.rows"}, id="without .$ a path is only text"),
         pytest.param({"all.$": "$"}, {"all": INPUT}, id="$ is the input, not the item"),
         pytest.param({"v.$": "$$.Map.Item.Value"}, {"v": "item"}, id="the item's value"),
         pytest.param({"i.$": "$$.Map.Item.Index"}, {"i": 4}, id="the item's index"),
         pytest.param({"s.$": "$$.Map.Item.Source"}, {"s": "STATE_DATA"}, id="the item's source"),
         pytest.param({"run.$": "$$.Execution.Name"}, {"run": "airports"}, id="something of the run"),
-        pytest.param({"n.$": "$.rows[*]"}, {"n": [1, 2]}, id="an indefinite path gives a list"),
-        pytest.param({"n.$": "$.none[*]"}, {"n": []}, id="which may be empty"),
-        pytest.param({"a": {"b.$": "$.bucket", "c": 1}}, {"a": {"b": "data", "c": 1}}, id="inside an object"),
-        pytest.param({"a": [1, {"b.$": "$.bucket"}]}, {"a": [1, {"b": "data"}]}, id="inside an array"),
-        pytest.param({"a.$.$": "$.bucket"}, {"a.$": "data"}, id="one .$ is taken away"),
+        pytest.param({"n.$": "States.MathAdd($$.Map.Item.Index, 1)"}, {"n": 5}, id="a function of the item"),
     ],
 )
 def test_selects(template: Any, selected: Any) -> None:
     assert selection.problems(template) == ()
     assert select(template) == selected
-
-
-def test_keeps_the_order_of_keys() -> None:
-    template = {"z.$": "$$.Map.Item.Value", "a": 1, "m": {"x.$": "$.bucket"}, "b": 2}
-    assert list(select(template)) == ["z", "a", "m", "b"]
 
 
 def test_an_item_of_an_object_has_a_key() -> None:
@@ -67,72 +53,23 @@ def test_one_selector_serves_many_items() -> None:
     assert made == [{"v": value, "c": {"d": [1]}} for value in (0, 10, 20)]
 
 
-def test_a_path_to_nothing_fails_with_the_words_of_aws() -> None:
-    with pytest.raises(RunFailed) as caught:
-        select({"deep": {"y.$": "$.x"}})
-    assert caught.value.failure.error == StatesError.RUNTIME
-    assert caught.value.failure.cause == (
-        "The JSONPath '$.x' specified for the field 'y.$' could not be found in the input "
-        '\'{"rows":[1,2],"bucket":"data"}\''
-    )
+def test_each_item_has_its_own_uuid_which_reading_again_gives_again() -> None:
+    template = {"id.$": "States.UUID()"}
+    first = [select(template, index=index)["id"] for index in range(20)]
+    assert len(set(first)) == 20
+    assert [select(template, index=index)["id"] for index in range(20)] == first
 
 
-def test_an_error_quotes_no_more_than_the_beginning_of_a_long_input() -> None:
-    selector = selection.compile_selector({"y.$": "$.x"})
-    with pytest.raises(RunFailed) as caught:
-        selector({"long": "x" * 100_000}, {})
-    assert len(caught.value.failure.cause) < 2_200
+def test_another_run_has_other_uuids() -> None:
+    selector = selection.compile_selector({"id.$": "States.UUID()"})
+    again = RunRef(RUN.namespace, RUN.name, "another uid", RUN.created)
+    ids = {selector(INPUT, selection.context_for(run, spec(), run.created))["id"] for run in (RUN, again)}
+    assert len(ids) == 2
 
 
-@pytest.mark.parametrize(
-    ("template", "path", "message"),
-    [
-        pytest.param({"a.$": 23}, "a.$", "must be a string with a JSONPath", id="a number"),
-        pytest.param({"a.$": None}, "a.$", "must be a string with a JSONPath", id="null"),
-        pytest.param({"a.$": {"f.$": "$"}}, "a.$", "must be a string with a JSONPath", id="an object"),
-        pytest.param({"a.$": "ipsum"}, "a.$", "it must begin with $", id="a word"),
-        pytest.param({"a.$": "$$23"}, "a.$", "at character 3", id="a number behind $$"),
-        pytest.param({"a.$": "$.x["}, "a.$", "at character 4", id="a path that does not end"),
-        pytest.param(
-            {"a.$": "States.Format('{}', $.x)"}, "a.$", "(States.Format) are not supported yet", id="an intrinsic"
-        ),
-        pytest.param(
-            {"a.$": "States.UUID()"}, "a.$", "(States.UUID) are not supported yet", id="one without arguments"
-        ),
-        pytest.param({"a": 1, "a.$": "$"}, "a.$", "stands beside 'a'", id="the same key twice"),
-        pytest.param({"a": {"b": [0, {"c.$": 1}]}}, "a.b[1].c.$", "must be a string", id="deep in objects and arrays"),
-    ],
-)
-def test_problems_name_the_key(template: Any, path: str, message: str) -> None:
-    (problem,) = selection.problems(template)
-    assert problem.path == f"spec.itemSelector.{path}"
-    assert message in problem.message
-
-
-def test_all_problems_are_told_at_once() -> None:
-    found = selection.problems({"a.$": 1, "ok.$": "$", "b": {"c.$": "x"}}, "spec.itemBatcher.batchInput")
-    assert [each.path for each in found] == ["spec.itemBatcher.batchInput.a.$", "spec.itemBatcher.batchInput.b.c.$"]
-
-
-def test_a_template_is_not_bottomless() -> None:
-    deep: Any = {"a.$": "$"}
-    for _ in range(selection.MAX_DEPTH):
-        deep = [deep]
-    assert selection.problems(deep) == ()
-    assert selection.problems([deep]) == (
-        Problem("spec.itemSelector" + "[0]" * 65, "lies deeper than 64 objects and arrays within each other"),
-    )
-
-
-@given(
-    st.recursive(
-        st.none() | st.integers() | st.text(max_size=3),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=2), inner, max_size=3),
-    )
-)
-def test_a_template_without_paths_gives_itself(template: Any) -> None:
-    assert selection.problems(template) == ()
-    assert select(template) == template
+def test_problems_name_the_field() -> None:
+    (problem,) = selection.problems({"a": [{"b.$": "x"}]})
+    assert problem.path == "spec.itemSelector.a[0].b.$"
 
 
 def test_the_context_object_has_the_shape_of_aws() -> None:

@@ -41,7 +41,15 @@ _STEP: Final = re.compile(
 
 
 class PathNotFound(RunFailed):
-    """A definite path points at nothing."""
+    """A definite path points at nothing. `path` is how AWS's errors about a field write it: `$` for `$$`, too.
+
+    `beyond`: its last step is an index beyond the end of an array, which a payload template takes for null.
+    """
+
+    def __init__(self, path: str, detail: str, beyond: bool = False) -> None:
+        super().__init__(StatesError.RUNTIME, f"Invalid path '{path}' : {detail}")
+        self.path = _of_input(path)
+        self.beyond = beyond
 
 
 class Path(msgspec.Struct, frozen=True):
@@ -63,23 +71,20 @@ class Path(msgspec.Struct, frozen=True):
             try:
                 node = _child(node, step)
             except LookupError:
-                return self._nothing(at, isinstance(step, str) or isinstance(node, list))
+                return self._nothing(at, isinstance(step, str), isinstance(node, list))
         return self._matches(node) if self.rest else node
 
-    def _nothing(self, at: int, bearable: bool) -> list[Any]:
+    def _nothing(self, at: int, named: bool, in_array: bool) -> list[Any]:
         """No match, where the path is indefinite and something is only missing; else the error in AWS's words."""
-        if self.rest and bearable:
+        if self.rest and (named or in_array):
             return []
         if at + 1 == len(self.prefix):
-            raise self._not_found(f"No results for path: {_normal(self.prefix)}")
-        raise self._not_found(f"Missing property in path {_normal(self.prefix[: at + 1])}")
-
-    def _not_found(self, detail: str) -> PathNotFound:
-        return PathNotFound(StatesError.RUNTIME, f"Invalid path '{self.text}' : {detail}")
+            raise PathNotFound(self.text, f"No results for path: {_normal(self.prefix)}", in_array and not named)
+        raise PathNotFound(self.text, f"Missing property in path {_normal(self.prefix[: at + 1])}")
 
     def _matches(self, node: Any) -> list[Any]:
         if self.of_array and not isinstance(node, list):
-            raise self._not_found(f"{_normal(self.prefix)} is not an array")
+            raise PathNotFound(self.text, f"{_normal(self.prefix)} is not an array")
         nodes, left = [node], MAX_MATCHES
         for step in self.rest:
             nodes = list(islice(chain.from_iterable(map(step, nodes)), left + 1))
@@ -102,9 +107,7 @@ def reference(path: str, document: Any, context: Any = None) -> list[Any] | dict
     """The items at `itemsPath`: an array or an object (§2.2). `RunFailed` with `States.Runtime` for anything else."""
     items = evaluate(path, document, context)
     if not isinstance(items, (list, dict)):
-        # AWS prints a path into the context object without its first $ (`state_map_context_object_ALL`).
-        shown = path.replace("$$", "$", 1)
-        raise RunFailed(StatesError.RUNTIME, f'Reference path "{shown}" must point to array.')
+        raise RunFailed(StatesError.RUNTIME, f'Reference path "{_of_input(path)}" must point to array.')
     return items
 
 
@@ -153,13 +156,26 @@ def _parse(text: str) -> Path:
     return Path(text, at == 2, tuple(prefix), tuple(rest), of_array)
 
 
+def end_of(text: str, at: int) -> int:
+    """Where the path that begins at `at` ends in a longer text: behind the last of its steps."""
+    at += 2 if text.startswith("$$", at) else 1
+    while match := _step(text, at):
+        at = match.end()
+    return at
+
+
 def _steps(text: str, at: int) -> Iterator[re.Match[str]]:
     while at < len(text):
-        match = _STEP.match(text, at)
-        if not match or (match["bare"] and not match["dots"]):
+        match = _step(text, at)
+        if not match:
             raise ValueError(f"{text[at : at + 40]!r} at character {at + 1} is not a step that is supported")
         yield match
         at = match.end()
+
+
+def _step(text: str, at: int) -> re.Match[str] | None:
+    match = _STEP.match(text, at)
+    return None if match and match["bare"] and not match["dots"] else match
 
 
 def _plain(match: re.Match[str]) -> str | int | None:
@@ -180,6 +196,11 @@ def _indefinite(match: re.Match[str]) -> Step:
 def _normal(steps: Iterable[str | int]) -> str:
     """A path as AWS writes it in errors: `$['a'][0]`."""
     return "$" + "".join(f"[{step}]" if isinstance(step, int) else f"['{step}']" for step in steps)
+
+
+def _of_input(path: str) -> str:
+    """AWS prints a path into the context object without its first $ (recorded: `state_map_context_object_ALL`)."""
+    return path.replace("$$", "$", 1) if path.startswith("$$") else path
 
 
 def _child(node: Any, step: str | int) -> Any:
