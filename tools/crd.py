@@ -1,10 +1,14 @@
-"""Writes crds/maprun.dev_mapruns.yaml from the model: `python -m tools.crd`, or `--check` to fail when the file is old.
+"""Writes crds/maprun.dev_mapruns.yaml and the chart's copy of it from the model: `python -m tools.crd`, or `--check` to
+fail when a file is old.
 
 Rule 1: fields come from `maprun.model` and `maprun.model_status`, rules from `maprun.core.validation`; only what
         Kubernetes itself wants (names, printer columns, how lists merge) is written here.
 Rule 2: the schema is structural: references are written out, null is left out (a field is optional instead), and every
         list says how it merges.
 Rule 3: the same model gives the same bytes.
+Rule 4: there is no default inside a list. A list is one value to those who apply it: one that the API server filled in
+        differs from the one in the file, so that GitOps tools see a drift and a second applier a conflict, for ever.
+Rule 5: the user's own JSON is one value too, wherever its type can be told.
 """
 
 from __future__ import annotations
@@ -25,8 +29,11 @@ Schema = dict[str, Any]
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 TARGET: Final = REPOSITORY / "crds" / f"{GROUP}_{PLURAL}.yaml"
+CHART_FILES: Final = Path("charts/maprun/files")
+"""The chart has its own copy: Helm packs nothing from outside a chart's folder."""
 HEADER: Final = "# Written by `make generate` from the model in operator/maprun; change it there.\n"
 VALIDATIONS: Final = "x-kubernetes-validations"
+OPAQUE: Final = "x-kubernetes-preserve-unknown-fields"
 INT32: Final = 2**31 - 1
 DROPPED: Final = ("title", "additionalProperties")
 """Not in a structural schema: unknown fields are pruned, or refused when the client asks for it, as kubectl does."""
@@ -48,16 +55,17 @@ COLUMNS: Final = (
 
 
 def main(arguments: list[str]) -> int:
-    """Write the CRD, or with `--check` compare it; the exit code is 1 when it differs."""
-    text = render()
-    if arguments != ["--check"]:
-        TARGET.parent.mkdir(exist_ok=True)
-        TARGET.write_text(text)
-    elif not TARGET.exists() or TARGET.read_text() != text:
-        print(f"{TARGET.relative_to(REPOSITORY)} does not match the model: run `make generate`")
-        return 1
-    print(f"{TARGET.relative_to(REPOSITORY)} matches the model")
-    return 0
+    """Write the CRD, or with `--check` compare it; the exit code is 1 when a file differs."""
+    text, old = render(), False
+    for target in (TARGET, REPOSITORY / CHART_FILES / TARGET.name):
+        if arguments != ["--check"]:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
+        differs = not target.exists() or target.read_text() != text
+        told = "does not match the model: run `make generate`" if differs else "matches the model"
+        print(f"{target.relative_to(REPOSITORY)} {told}")
+        old |= differs
+    return int(old)
 
 
 def render() -> str:
@@ -94,7 +102,7 @@ def definition() -> Schema:
         "spec": {
             "group": GROUP,
             "scope": "Namespaced",
-            "names": {**names, "shortNames": ["mr"], "categories": ["maprun"]},
+            "names": {**names, "shortNames": ["mr"]},
             "versions": [version],
         },
     }
@@ -124,17 +132,20 @@ def root() -> Schema:
     }
 
 
-def structural(schema: Schema, components: dict[str, Schema]) -> Schema:
-    """A JSON schema as Kubernetes wants it; `components` are what its references name."""
+def structural(schema: Schema, components: dict[str, Schema], dropped: tuple[str, ...] = DROPPED) -> Schema:
+    """A JSON schema as Kubernetes wants it, without the `dropped` keys; `components` are what its references name."""
     schema = written_out(schema, components)
-    result = {key: value for key, value in schema.items() if key not in DROPPED}
+    result = {key: value for key, value in schema.items() if key not in dropped}
     if not result.get("required", True):
         del result["required"]
     if "properties" in result:
-        result["properties"] = {name: structural(inner, components) for name, inner in result["properties"].items()}
+        fields = result["properties"].items()
+        result["properties"] = {name: structural(inner, components, dropped) for name, inner in fields}
     if "items" in result:
-        result["items"] = structural(result["items"], components)
+        result["items"] = structural(result["items"], components, (*DROPPED, "default"))
         result.setdefault("x-kubernetes-list-type", "atomic")
+    if result.get("type") == "object" and OPAQUE in result:
+        result["x-kubernetes-map-type"] = "atomic"
     if result.get("type") == "integer":
         result["format"] = "int32" if result.get("maximum", INT32 + 1) <= INT32 else "int64"
     return result

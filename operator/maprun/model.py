@@ -200,7 +200,7 @@ class Output(Model, frozen=True):
 
 
 class Retrier(Model, frozen=True):
-    """Which errors are retried, how often and when (§5.6)."""
+    """Which errors are retried, how often and when."""  # §5.6
 
     error_equals: Annotated[
         list[ErrorName],

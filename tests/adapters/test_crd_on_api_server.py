@@ -240,11 +240,6 @@ def test_kubectl_get_tells_the_story(
     assert columns.items() <= dict(zip(header, row, strict=True)).items()
 
 
-def test_kubectl_knows_the_category(cluster: Cluster, stored: Callable[[Json], Json]) -> None:
-    stored(RUNNING)
-    assert "running" in cluster.kubectl("get", "maprun", "-o", "name").stdout
-
-
 def test_kubectl_explain_is_the_manual(cluster: Cluster) -> None:
     def explained() -> Any:
         return cluster.kubectl("explain", "mapruns.spec.itemProcessor.retry", "--recursive", check=False).stdout

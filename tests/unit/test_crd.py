@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from maprun.core.validation import RULES
-from maprun.model import MUTABLE, MapRunSpec, Model
+from maprun.model import MUTABLE, MapRunSpec, Model, Retrier
 from maprun.model_status import MapRunStatus, Status
 from tools import crd
 
@@ -103,6 +103,43 @@ def test_a_description_says_the_default(schema: dict[str, Any]) -> None:
     if default in (None, "", [], {}) or len(schema.get("enum", [])) == 1:
         return
     assert re.search(rf'Default "?{re.escape(str(default))}"?|{default} \(default\)', schema["description"])
+
+
+@pytest.mark.parametrize(
+    "field", [field for field in msgspec.structs.fields(Retrier) if field.default not in (msgspec.NODEFAULT, None)]
+)
+def test_a_default_that_only_the_operator_fills_in_is_said_too(field: msgspec.structs.FieldInfo) -> None:
+    """Those inside a list: see Rule 4 of tools/crd.py."""
+    path = f"spec.itemProcessor.retry[].{field.encode_name}"
+    schema = next(schema for place, schema, _ in SPEC_FIELDS if place == path)
+    assert re.search(rf'Default "?{field.default}"?|{field.default} \(default\)', schema["description"])
+
+
+def test_a_list_is_taken_as_it_is_written() -> None:
+    assert [path for path, schema, _ in ALL_FIELDS if "[]" in path and "default" in schema] == []
+
+
+@every_field
+def test_the_users_own_json_is_one_value_where_its_type_is_known(schema: dict[str, Any], element: bool) -> None:
+    own = schema.get("type") == "object" and OPAQUE in schema
+    assert schema.get("x-kubernetes-map-type") == ("atomic" if own else None)
+
+
+def test_no_description_speaks_of_papers_that_users_do_not_have() -> None:
+    assert not re.search(r"§|design|aws-distributed-map", crd.render())
+
+
+def test_there_is_no_category_for_a_single_kind() -> None:
+    """`kubectl get all` must not show runs, nor `kubectl delete all` end them; one named maprun would be taken for the
+    kind by `kubectl get maprun NAME` once it held two.
+    """
+    assert "categories" not in DEFINITION["spec"]["names"]
+
+
+def test_one_version_is_served_and_stored() -> None:
+    (version,) = DEFINITION["spec"]["versions"]
+    assert (version["name"], version["served"], version["storage"]) == ("v1alpha1", True, True)
+    assert DEFINITION["spec"].get("conversion") is None
 
 
 @every_spec_field

@@ -142,7 +142,7 @@ RULES: Final[dict[type[Model], tuple[Rule[Any], ...]]] = {
             "backoffRate",
             "must be a number of 1 or more",
             lambda retrier: retrier.backoff >= 1,
-            f"type(self.backoffRate) == int || !self.backoffRate.matches({_DECIMAL})"
+            f"!has(self.backoffRate) || type(self.backoffRate) == int || !self.backoffRate.matches({_DECIMAL})"
             " || double(self.backoffRate) >= 1.0",
         ),
     ),
