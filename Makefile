@@ -5,6 +5,10 @@ RUNTIME := .venv/.stamp-runtime
 DEV := .venv/.stamp-dev
 IMAGE ?= maprun:dev
 PYTHON_IMAGE ?= python:3.13-slim
+VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+CREATED = $(shell python3 -c 'import sys, time; print(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(sys.argv[1]))))' $(SOURCE_DATE_EPOCH))
 # Real nodes need root; CI must run everything or fail.
 NODES ?= $(if $(or $(filter 0,$(shell id -u)),$(filter true,$(CI))),both,fake)
 CHECKED := operator tests tools $(wildcard bench)
@@ -16,10 +20,10 @@ export PYTHON
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint format generate verify programs cluster-up cluster-down cluster-status bench-jobs image clean
+.PHONY: help demo test test-fast lint format generate pictures verify programs cluster-up cluster-down cluster-status e2e demo-cluster demo-cluster-down bench-jobs bench-start image sbom audit clean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME) ## Run the airports example on this machine: no cluster, no container
 	@$(PY) -m maprun demo
@@ -42,12 +46,19 @@ format: $(DEV) ## Put the code into its form
 	@$(PY) -m ruff check --fix-only $(CHECKED)
 	@$(PY) -m ruff format $(CHECKED)
 
-generate: $(DEV) ## Write what is generated: the CRD
+generate: $(DEV) ## Write what is generated: the CRD, the dashboard, the chart's README, deploy/
 	@$(PY) -m tools.crd
+	@$(PY) -m tools.dashboard
+	@$(PY) -m tools.chart
+
+pictures: $(DEV) ## Draw docs/pictures from a real Prometheus (about 4 minutes)
+	@$(PY) -m tests.monitoring.pictures $(ARGS)
 
 verify: $(DEV) ## Fail when something generated is old, or a layer is broken
 	@echo "== Generated files, lock file, layers"
 	@$(PY) -m tools.crd --check
+	@$(PY) -m tools.dashboard --check
+	@$(PY) -m tools.chart --check
 	@"$$(cat .venv/.uv)" lock --check --quiet || { echo "uv.lock does not match pyproject.toml: run 'uv lock'"; exit 1; }
 	@.venv/bin/lint-imports --no-logo
 
@@ -65,13 +76,37 @@ cluster-down: $(DEV) ## End it, and leave nothing behind
 cluster-status: $(DEV) ## Show what runs
 	@$(PY) -m tests.cluster status
 
+e2e: programs ## As a user: image, helm install, examples, upgrade, uninstall, step by step
+	@$(PY) -m pytest tests/e2e/test_journey.py -s -q $(ARGS)
+
+demo-cluster: $(DEV) ## A cluster with MapRun and a first run, which stays (Linux, root)
+	@$(PY) -m tools.demo_cluster
+
+demo-cluster-down: $(DEV) ## Take it down
+	@$(PY) -m tests.cluster down --name demo
+
 bench-jobs: $(DEV) ## Measure Jobs a second through a MapRun against the raw floor
 	@$(PY) -m bench.jobs $(ARGS)
+
+bench-start: $(DEV) ## Measure how soon the operator works; ARGS=--image: as a pod
+	@$(PY) -m bench.start $(ARGS)
 
 image: ## Build the container image, with docker, podman or buildah; IMAGE=name, PYTHON_IMAGE=base
 	@builder=$$(command -v docker || command -v podman || command -v buildah) \
 	    || { echo "needs docker, podman or buildah"; exit 1; }; \
-	"$$builder" build --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --tag $(IMAGE) .
+	case $$builder in */docker) times= ;; *) times="--timestamp $(SOURCE_DATE_EPOCH)" ;; esac; \
+	"$$builder" build $$times --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg VERSION=$(VERSION) \
+	    --build-arg REVISION=$(REVISION) --build-arg CREATED=$(CREATED) \
+	    --build-arg SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) --tag $(IMAGE) .
+
+sbom: $(DEV) ## Write the bill of materials, dist/maprun.cdx.json
+	@SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(PY) -m tools.sbom
+
+audit: $(DEV) ## Look the locked packages up in PyPI's advisory database; needs the network
+	@mkdir -p build
+	@"$$(cat .venv/.uv)" export --frozen --no-dev --no-emit-project --quiet --format requirements.txt --output-file build/requirements.txt
+	@"$$(cat .venv/.uv)" tool run pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
+	    --requirement build/requirements.txt --requirement tools/image-tools.txt
 
 clean: ## Remove what make made here (not the test cluster's programs in the user's cache)
 	rm -rf .venv .venv-tools dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

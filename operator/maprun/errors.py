@@ -41,6 +41,8 @@ class Reason(StrEnum):
     SECRET_NOT_FOUND = "SecretNotFound"
     SECRET_NOT_USABLE = "SecretNotUsable"
     CREDENTIALS_NOT_SHARED = "CredentialsNotShared"
+    ENDPOINT_NOT_ALLOWED = "EndpointNotAllowed"
+    STATE_NOT_ALLOWED = "StateNotAllowed"
     ITEM_READER_FAILED = "ItemReaderFailed"
     RESULT_WRITER_FAILED = "ResultWriterFailed"
     TOLERATED_FAILURE_THRESHOLD_EXCEEDED = "ToleratedFailureThresholdExceeded"

@@ -18,8 +18,10 @@ from typing import Any, Final
 import kopf
 from prometheus_client import CollectorRegistry
 
-from maprun.adapters.cluster import ClusterClient, connection
+from maprun.adapters.cluster import ClusterClient
 from maprun.adapters.jobs_watch import JobsWatch
+from maprun.adapters.loop_lag import LoopLag
+from maprun.adapters.objects import served
 from maprun.adapters.pacing import WriteBudget
 from maprun.adapters.probes import Probes
 from maprun.adapters.telemetry import Telemetry
@@ -30,6 +32,7 @@ from maprun.supervising import Shared, Supervisor, check_state, ended
 FINALIZER: Final = f"{GROUP}/operator"
 EXIT_SECONDS: Final = 2.0  # what a run takes to stop; kopf looks at one that takes longer only much later
 STOP_SECONDS: Final = 10.0  # then kopf cancels it
+SILENCE_SECONDS: Final = 60.0  # without an answer of the API server, until /readyz says so
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 log = logging.getLogger("maprun")
@@ -41,6 +44,8 @@ def main(settings: OperatorSettings) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("kopf").setLevel(logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(worth_telling)
     # Most objects here live shortly and hold no cycles: looking for those among all that stays costs 4 % of the time.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
@@ -51,24 +56,32 @@ def main(settings: OperatorSettings) -> None:
 
 async def operate(settings: OperatorSettings) -> None:
     """The operator, as one coroutine."""
-    client = await ClusterClient.connect(settings.kubeconfig, settings.context)
     registry = CollectorRegistry()
     telemetry = Telemetry(registry)
-    watch = JobsWatch(client, settings.namespaces)
-    shared = Shared(settings, client, watch, WriteBudget(on_throttled=telemetry.throttled), telemetry)
-    ready = asyncio.Event()
+    observer = telemetry.health
+    client = await ClusterClient.connect(settings.kubeconfig, settings.context, observer)
+    watch = JobsWatch(client, settings.namespaces, observer)
+    budget = WriteBudget(observer=observer)
+    observer.reads(write_rate=lambda: budget.rate, writes_waiting=lambda: budget.waiting)
+    shared = Shared(settings, client, watch, budget, telemetry)
+    ready, lag = asyncio.Event(), LoopLag(observer.loop_lagged)
     probes = Probes(
-        registry, healthy=lambda: None, ready=lambda: None if ready.is_set() else "the operator is starting"
+        registry,
+        healthy=lambda: unhealthy(watch, lag),
+        ready=lambda: unready(watch, client.calls.silence, started=ready.is_set()),
     )
     try:
         with _cancelled_by_signals():
-            await asyncio.to_thread(check_state, settings)
+            await asyncio.to_thread(check_state, settings, observer)
+            lag.start()
             await probes.start(settings.port)
             await watch.start()
+            if settings.namespaces:  # kopf, which then may not watch CRDs, looks for the kind only once
+                await served(client)
         log.info("the operator is ready on port %d; it keeps its state in %s", settings.port, settings.state)
         await kopf.operator(
             registry=registry_for(shared),
-            settings=kopf_settings(),
+            settings=kopf_settings(settings),
             clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,
             standalone=True,
@@ -78,18 +91,47 @@ async def operate(settings: OperatorSettings) -> None:
         )
     finally:
         await probes.close()
+        await lag.close()
         await watch.close()
         await client.close()
+
+
+def worth_telling(record: logging.LogRecord) -> bool:
+    """False for what kopf says of a request that it repeats by itself, as with each start beside a new CRD."""
+    return not (record.name.startswith("kopf") and "failed; will retry" in record.getMessage())
+
+
+def unhealthy(watch: JobsWatch, lag: LoopLag) -> str:
+    """Why a new process would do better than this one; "" when it would not.
+
+    That the API server or S3 is away is no such reason: a restart brings neither back, and this process goes on by
+    itself when they are. A loop that hangs does not answer the probe at all.
+    """
+    told = "; ".join(filter(None, (watch.dead, lag.dead)))
+    if told:  # the kubelet keeps the sentence to itself
+        log.error("unhealthy: %s", told)
+    return told
+
+
+def unready(watch: JobsWatch, silence: float, *, started: bool) -> str:
+    """Why the operator cannot do its work right now; "" when it can. `silence`: seconds without an API server."""
+    checks = (
+        watch.incomplete,
+        "" if started else "the operator is starting",
+        f"the API server has not answered for {silence:.0f} seconds" if silence >= SILENCE_SECONDS else "",
+    )
+    return "; ".join(filter(None, checks))
 
 
 def registry_for(shared: Shared) -> kopf.OperatorRegistry:
     """kopf's registry: the daemon of each run that has not ended, and word of each change to it."""
     registry = kopf.OperatorRegistry()
-    settings = shared.settings
 
     @kopf.on.login(registry=registry)
-    async def login(**_: Any) -> kopf.ConnectionInfo:
-        return await _login(settings)
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        """The cluster, credentials and counters of all other calls; kopf asks again when they are refused."""
+        lent = await shared.client.lend()
+        return kopf.AiohttpSession(server=lent.server, aiohttp_session=lent.session)
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def changed(memo: kopf.Memo, **_: Any) -> None:
@@ -126,25 +168,12 @@ async def _until_stopped(work: Coroutine[Any, Any, None], body: kopf.Body, stopp
         await asyncio.gather(working, stopping, return_exceptions=True)
 
 
-async def _login(settings: OperatorSettings) -> kopf.ConnectionInfo:
-    """The same cluster and credentials that all other calls use; kopf asks again when they are refused."""
-    found = await connection(settings.kubeconfig, settings.context)
-    scheme, _, token = found.token.rpartition(" ")
-    return kopf.ConnectionInfo(
-        server=found.server,
-        ca_path=found.ca_file,
-        insecure=found.insecure,
-        scheme=scheme or None,
-        token=token or None,
-        certificate_path=found.certificate_file,
-        private_key_path=found.key_file,
-        proxy_url=found.proxy,
-    )
-
-
-def kopf_settings() -> kopf.OperatorSettings:
-    """kopf without its habits: no events of its own, no annotations, no waiting for a run that stops at once."""
+def kopf_settings(own: OperatorSettings) -> kopf.OperatorSettings:
+    """kopf without its habits: no events of its own, no annotations, no waiting for a run that stops at once; and in
+    namespaces of its own no look at what belongs to the cluster: namespaces and CRDs.
+    """
     settings = kopf.OperatorSettings()
+    settings.scanning.disabled = bool(own.namespaces)
     settings.posting.enabled = False
     settings.persistence.finalizer = FINALIZER
     settings.background.instant_exit_timeout = EXIT_SECONDS

@@ -12,6 +12,7 @@ Rule 4: the process gets its request, credentials with it, on standard input alo
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 import threading
@@ -28,16 +29,19 @@ import maprun
 from maprun.adapters.plans import PlanWriter
 from maprun.adapters.s3_access import S3Access
 from maprun.adapters.sources import Item, Resume, Source, open_source
-from maprun.adapters.stores import BucketsRef, open_store
+from maprun.adapters.stores import Buckets, BucketsRef, open_store
 from maprun.core import nesting, selection
 from maprun.core.scheduling import PlanView
 from maprun.errors import Fenced, MapRunError, RunFailed, StatesError, StoreError, StoreUnavailable
 from maprun.model import PAYLOAD_LIMIT, MapRunSpec
+from maprun.ports import UNOBSERVED, Observer
 from maprun.records import Batch
 
 MODULE: Final = "maprun.planning"  # what the process runs
 PATIENCE: Final = 15.0  # longest pause before asking an unreachable store again, seconds
-TAIL: Final = 4_000  # bytes of the process's standard error that an error quotes
+TAIL: Final = 4_000  # bytes of the process's standard error that our log quotes
+
+log = logging.getLogger("maprun")
 
 _encode = msgspec.json.encode
 
@@ -60,12 +64,16 @@ class PlannerDied(MapRunError):
 
 
 class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of the process's output: a new view, a store's trouble, or the error that ends planning."""
+    """One line of the process's output: a new view, a store's trouble, or the error that ends planning.
+
+    `s3` are the requests since the line before, as `Observer.s3_called` gets them.
+    """
 
     view: PlanView | None = None
     trouble: str = ""
     fenced: str = ""
     store_error: str = ""
+    s3: list[tuple[str, int, float]] = []
 
 
 def plan_run(
@@ -73,39 +81,41 @@ def plan_run(
     emit: Callable[[PlanView], None],
     trouble: Callable[[str], None] = lambda message: None,
     sleep: Callable[[float], None] = time.sleep,
+    observer: Observer = UNOBSERVED,
 ) -> PlanView:
     """Plan to the end, well or badly, from wherever the plan stands; returns the ended view. Blocks.
 
     `emit` gets the view after each new segment, and the ended one. `trouble` gets why a store cannot be reached; the
     next view tells that it can again. Raises `Fenced`, and `StoreError` when the run's own store refuses.
     """
-    store = open_store(request.store, request.access)
+    store = open_store(request.store, request.access, observer)
+    buckets = request.buckets.open(observer)
     tries, before = 0, -1
     while True:
         try:
             writer = PlanWriter(store)
             tries, before = (tries, before) if writer.view.children == before else (0, writer.view.children)
-            return _planned(request, writer, emit)
+            return _planned(request, buckets, writer, emit)
         except StoreUnavailable as error:
             trouble(str(error))
         sleep(min(2.0**tries, PATIENCE))
         tries += 1
 
 
-def _planned(request: PlanRequest, writer: PlanWriter, emit: Callable[[PlanView], None]) -> PlanView:
+def _planned(request: PlanRequest, buckets: Buckets, writer: PlanWriter, emit: Callable[[PlanView], None]) -> PlanView:
     if not (writer.view.seal or writer.view.failure):
         try:
-            _read(request, writer, emit)
+            _read(request, buckets, writer, emit)
         except RunFailed as failed:
             writer.fail(failed.failure)
     emit(writer.view)
     return writer.view
 
 
-def _read(request: PlanRequest, writer: PlanWriter, emit: Callable[[PlanView], None]) -> None:
+def _read(request: PlanRequest, buckets: Buckets, writer: PlanWriter, emit: Callable[[PlanView], None]) -> None:
     """Items to batches, one item each, until the source ends; then the seal."""
     resume = Resume(writer.view.items, writer.resume, writer.source)
-    source = open_source(request.spec, request.buckets.open(), request.context, resume)
+    source = open_source(request.spec, buckets, request.context, resume)
     writer.source = source.fingerprint
     select = _selection(request, source)
     behind = writer.resume
@@ -149,16 +159,21 @@ def _input(value: Any, index: int) -> msgspec.Raw:
 
 
 class PlannerProcess:
-    """Runs `plan_run` in a process of its own. `on_trouble` tells why a store cannot be reached, "" when it can."""
+    """Runs `plan_run` in a process of its own. `on_trouble` tells why a store cannot be reached, "" when it can;
+    `observer` is told of the process's requests to S3.
+    """
 
-    def __init__(self, on_trouble: Callable[[str], None] = lambda message: None) -> None:
-        self._on_trouble = on_trouble
+    def __init__(
+        self, on_trouble: Callable[[str], None] = lambda message: None, observer: Observer = UNOBSERVED
+    ) -> None:
+        self._on_trouble, self._observer = on_trouble, observer
         self._troubled = False
 
     async def run(self, request: PlanRequest) -> AsyncGenerator[PlanView]:
         """The views of the growing plan; the last has `seal` or `failure`. Closing the iterator kills the process.
 
-        Raises `Fenced`, `StoreError`, and `PlannerDied` with the end of the process's standard error.
+        Raises `Fenced`, `StoreError`, and `PlannerDied`. The end of the process's standard error goes into our log and
+        nowhere else: it may show what a server answered, which is not for the run's readers.
         """
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", MODULE),
@@ -173,7 +188,9 @@ class PlannerProcess:
                     yield view
                     if view.seal or view.failure:
                         return
-            raise PlannerDied(f"planning ended with exit code {await process.wait()}: {await tail}")
+            code = await process.wait()
+            log.error("planning ended with exit code %d: %s", code, _hidden(await tail, request))
+            raise PlannerDied(f"planning ended with exit code {code}; the log tells more")
         finally:
             with suppress(ProcessLookupError):
                 process.kill()
@@ -181,6 +198,8 @@ class PlannerProcess:
             tail.cancel()
 
     def _told(self, line: _Line) -> PlanView | None:
+        for request in line.s3:
+            self._observer.s3_called(*request)
         if line.fenced:
             raise Fenced(line.fenced)
         if line.store_error:
@@ -220,21 +239,45 @@ async def _tail(stream: asyncio.StreamReader | None) -> str:
     return tail.decode(errors="replace").strip()
 
 
+def _hidden(text: str, request: PlanRequest) -> str:
+    """The text without the credentials that the process knew."""
+    for access in (request.access, request.buckets.access):
+        for secret in filter(None, (access.secret_access_key, access.session_token, access.access_key_id)):
+            text = text.replace(secret, "…")
+    return text
+
+
 def main() -> None:
     """The process: one request in, lines out."""
     request = msgspec.json.decode(sys.stdin.buffer.readline(), type=PlanRequest)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    teller = _Teller()
     try:
-        plan_run(request, lambda view: _say(_Line(view=view)), lambda message: _say(_Line(trouble=message)))
+        plan_run(
+            request,
+            lambda view: teller.say(view=view),
+            lambda message: teller.say(trouble=message),
+            observer=teller,
+        )
     except Fenced as error:
-        _say(_Line(fenced=str(error)))
+        teller.say(fenced=str(error))
     except StoreError as error:
-        _say(_Line(store_error=str(error)))
+        teller.say(store_error=str(error))
 
 
-def _say(line: _Line) -> None:
-    sys.stdout.buffer.write(_encode(line) + b"\n")
-    sys.stdout.buffer.flush()
+class _Teller(Observer):
+    """Writes lines to standard output, each with what was observed since the one before."""
+
+    def __init__(self) -> None:
+        self._s3: list[tuple[str, int, float]] = []
+
+    def s3_called(self, operation: str, status: int, seconds: float) -> None:
+        self._s3.append((operation, status, round(seconds, 6)))
+
+    def say(self, **line: Any) -> None:
+        told, self._s3 = self._s3, []
+        sys.stdout.buffer.write(_encode(_Line(**line, s3=told)) + b"\n")
+        sys.stdout.buffer.flush()
 
 
 def _end_with_parent() -> None:

@@ -8,7 +8,7 @@ Rule 2: `Store` is synchronous (the engine calls it in threads); everything else
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -152,3 +152,38 @@ class Reporter(Protocol):
 
     async def finished(self, snapshot: Snapshot) -> None:
         """The final state; returns when it has been told."""
+
+
+class Observer:
+    """Counts what the machinery does, for the operator's health. Called on the event loop and in threads alike; never
+    blocks and never fails. This one counts nothing; another overrides what it counts.
+
+    Times in seconds; a `status` is that of HTTP, 0 when no answer came.
+    """
+
+    def api_called(self, verb: str, status: int, seconds: float) -> None:
+        """The API server answered one request; `verb` is one of get, list, watch, create, patch, delete."""
+
+    def write_waited(self, seconds: float) -> None:
+        """A write to the API server had to wait for its turn."""
+
+    def write_throttled(self, reason: str) -> None:
+        """The API server put a create off: `too_many_requests` (429) or `quota`."""
+
+    def watch_restarted(self, resource: str) -> None:
+        """The watch of `resource` (a plural) broke, or could not begin, and is tried again."""
+
+    def journal_queued(self, records: int) -> None:
+        """So many more records wait to become durable; fewer, when negative."""
+
+    def journal_flushed(self, seconds: float, records: int) -> None:
+        """A segment of so many records became durable, `seconds` after its write began."""
+
+    def journal_failed(self) -> None:
+        """A try to write a segment failed."""
+
+    def s3_called(self, operation: str, status: int, seconds: float) -> None:
+        """S3 answered one request of an operation (`GetObject`, …)."""
+
+
+UNOBSERVED: Final = Observer()

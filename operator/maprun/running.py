@@ -30,7 +30,7 @@ from maprun.errors import AlreadyExists, Fenced, StoreError, StoreUnavailable
 from maprun.exporting import ResultsExporter
 from maprun.model import MapRunSpec, RunRef
 from maprun.planning import PlannerDied, PlannerProcess, PlanRequest
-from maprun.ports import Launcher, Reporter, Store
+from maprun.ports import UNOBSERVED, Launcher, Observer, Reporter, Store
 from maprun.records import Batch, Record
 
 SPEC_KEY: Final = "spec.json"
@@ -105,8 +105,9 @@ class RunPlan:
         reader: PlanReader,
         request: PlanRequest,
         trouble: tuple[Callable[[str], None], Callable[[str], None]],
+        observer: Observer = UNOBSERVED,
     ) -> None:
-        self._reader, self._request = reader, request
+        self._reader, self._request, self._observer = reader, request, observer
         self._planning_trouble, self._trouble = trouble
 
     async def views(self) -> AsyncGenerator[PlanView, None]:
@@ -116,7 +117,8 @@ class RunPlan:
         again = False
         while view.seal is None and view.failure is None:
             try:
-                async with aclosing(PlannerProcess(self._planning_trouble).run(self._request)) as steps:
+                planner = PlannerProcess(self._planning_trouble, self._observer)
+                async with aclosing(planner.run(self._request)) as steps:
                     async for view in steps:
                         if again:
                             self._planning_trouble("")
@@ -147,16 +149,17 @@ class RunPlan:
 
 
 class Home(msgspec.Struct, frozen=True):
-    """Where a run's state and its buckets lie: the store's URL with its access, and the buckets."""
+    """Where a run's state (by URL and access) and its buckets lie; `observer` is told of what is done there."""
 
     url: str
     access: S3Access
     buckets: BucketsRef
     region: str = ""
+    observer: Observer = UNOBSERVED
 
     def store(self) -> Store:
         """The run's own store."""
-        return open_store(self.url, self.access)
+        return open_store(self.url, self.access, self.observer)
 
 
 def frozen_spec(store: Store, spec: MapRunSpec) -> MapRunSpec:
@@ -206,19 +209,19 @@ def engine_for(
     *,
     ceiling: int,
     clock: Callable[[], float] = time.time,
-    on_flush: Callable[[float, int], None] = lambda seconds, records: None,
     tick: float = Settings().tick,
 ) -> Engine:
     """The engine of a run. `spec` is the frozen one; call it inside a running event loop."""
     store, troubles = home.store(), Troubles()
-    journal = Journal(store, on_trouble=troubles.teller("journal"), on_flush=on_flush)
+    journal = Journal(store, on_trouble=troubles.teller("journal"), observer=home.observer)
+    reading_troubles = troubles.teller("planning"), troubles.teller("reading the plan")
     reader = PlanReader(store)
     exporter = ResultsExporter(
         spec,
         Names(run, home.region, arns.label_of(spec, run)),
         history=journal.reader,
         plan=reader,
-        buckets=home.buckets.open(),
+        buckets=home.buckets.open(home.observer),
         store=store,
         clock=clock,
         trouble=troubles.teller("results"),
@@ -227,9 +230,7 @@ def engine_for(
         run,
         lambda: with_live_fields(spec, live_spec()),
         journal=RunJournal(journal, clock),
-        plan=RunPlan(
-            reader, _plan_request(run, spec, home), (troubles.teller("planning"), troubles.teller("reading the plan"))
-        ),
+        plan=RunPlan(reader, _plan_request(run, spec, home), reading_troubles, home.observer),
         launcher=launcher,
         exporter=exporter,
         reporter=reporter,

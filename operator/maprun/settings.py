@@ -6,14 +6,19 @@ Rule 1: each setting has a sentence; `maprun operator --help` shows it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from maprun.adapters.s3_access import S3Access
+from maprun.adapters.s3_policy import FORM, S3Policy, origin
+from maprun.adapters.stores import s3_place
+from maprun.errors import MapRunError
 
 DEFAULT_STATE: Final = "file:///var/lib/maprun"
+NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class OperatorSettings(msgspec.Struct, frozen=True):
@@ -23,6 +28,7 @@ class OperatorSettings(msgspec.Struct, frozen=True):
     `share_s3_credentials`: runs without a Secret of their own use the operator's credentials (design §8: off unless
     said).
     `port`: of /metrics, /healthz and /readyz. `s3`: the operator's own S3 access.
+    `s3_endpoints`: those that runs may name in `spec.s3.endpoint`; all when empty.
     """
 
     namespaces: tuple[str, ...] = ()
@@ -33,6 +39,26 @@ class OperatorSettings(msgspec.Struct, frozen=True):
     kubeconfig: str | None = None
     context: str | None = None
     s3: S3Access = S3Access()
+    s3_endpoints: tuple[str, ...] = ()
+
+    @property
+    def s3_policy(self) -> S3Policy:
+        """What runs may do with S3. In a pod, this machine is the operator's own ports and its sidecars'."""
+        in_pod = self.kubeconfig is None and self.context is None and "KUBERNETES_SERVICE_HOST" in os.environ
+        state = s3_place(self.state)
+        return S3Policy(self.s3, self.share_s3_credentials, self.s3_endpoints, state, loopback=not in_pod)
+
+
+def check(settings: OperatorSettings) -> None:
+    """Raises `MapRunError` when a setting can never work."""
+    for name in settings.namespaces:
+        if not NAMESPACE.fullmatch(name):
+            raise MapRunError(f"--namespace {name!r}: must be the name of a namespace; repeat the option for more")
+    for url in settings.s3_endpoints:
+        try:
+            origin(url)
+        except ValueError:  # without the URL: it may hold a password
+            raise MapRunError(f"--s3-endpoint (MAPRUN_S3_ENDPOINTS): each must be {FORM}") from None
 
 
 def s3_from(environment: Mapping[str, str] = os.environ) -> S3Access:

@@ -25,13 +25,16 @@ from maprun.adapters.jobs_watch import JobsWatch
 from maprun.adapters.objects import check_job
 from maprun.adapters.pacing import WriteBudget
 from maprun.adapters.reporting import Reporters, ResourceReporter
+from maprun.adapters.s3_policy import NotAllowed
 from maprun.adapters.stores import BucketsRef, open_store
 from maprun.adapters.telemetry import Telemetry
+from maprun.adapters.telemetry_runs import TelemetryReporter
 from maprun.core import children, templates, validation
 from maprun.core.status import CONDITION, UNKNOWN
 from maprun.engine import Engine
 from maprun.errors import Fenced, Reason, RunFailed, SpecInvalid, StatesError, StoreError
 from maprun.model import MapRunSpec, RunRef
+from maprun.ports import UNOBSERVED, Observer
 from maprun.records import Attempt, Batch
 from maprun.running import Home, check_store, engine_for, frozen_spec
 from maprun.settings import OperatorSettings
@@ -65,6 +68,7 @@ class Supervisor:
         self._shared, self._body = shared, body
         self._run = run_ref(body)
         self._reporter = ResourceReporter(shared.client, self._run, self._generation, _status(body))
+        self._telemetry: TelemetryReporter | None = None
         self._engine: Engine | None = None
         self._spec: tuple[int, MapRunSpec] | None = None
 
@@ -76,8 +80,12 @@ class Supervisor:
     async def run(self) -> None:
         """Returns when the run has ended, or can never start, or is another operator's."""
         pauses = _growing(*RESTART_SECONDS)
-        while not await self._life():
-            await asyncio.sleep(next(pauses))
+        try:
+            while not await self._life():
+                await asyncio.sleep(next(pauses))
+        finally:
+            if self._telemetry is not None:
+                self._telemetry.close()
 
     async def _life(self) -> bool:
         """One life of the engine. True when nothing is left to do."""
@@ -97,6 +105,7 @@ class Supervisor:
             return False
         except Exception:
             log.exception("%s: the engine broke; starting it again", self._name)
+            self._shared.telemetry.run_restarted()
             await self._reporter.waits(Reason.OPERATOR_ERROR, BROKEN)
             return False
         return True
@@ -121,20 +130,25 @@ class Supervisor:
         settings, run = self._shared.settings, self._run
         while True:
             try:
-                access = await s3_access(
-                    self._shared.client, run.namespace, spec, settings.s3, shared=settings.share_s3_credentials
-                )
+                access = await s3_access(self._shared.client, run.namespace, spec, settings.s3_policy)
+            except NotAllowed as error:
+                if "startTime" not in _status(self._body):
+                    raise RunFailed(StatesError.RUNTIME, str(error), error.reason) from error
+                # A setting changed while the run was under way, and may change back: it is not ended for that.
+                await self._reporter.waits(error.reason, str(error))
+                await asyncio.sleep(SECRET_SECONDS)
             except NotReady as error:
                 await self._reporter.waits(error.reason, str(error))
                 await asyncio.sleep(SECRET_SECONDS)
             else:
                 url = f"{settings.state.rstrip('/')}/{run.namespace}/{run.name}-{run.uid}"
-                return Home(url, settings.s3, BucketsRef(access=access), access.region)
+                return Home(url, settings.s3, BucketsRef(access=access), access.region, self._shared.telemetry.health)
 
     async def _drive(self, spec: MapRunSpec, home: Home) -> None:
         shared = self._shared
         frozen = await asyncio.to_thread(frozen_spec, home.store(), spec)
-        telemetry = shared.telemetry.reporter(self._run)
+        # One for all lives of the engine: a run that is about to be started again is open, and as far as it was.
+        self._telemetry = self._telemetry or shared.telemetry.reporter(self._run)
         try:
             self._engine = engine_for(
                 self._run,
@@ -142,16 +156,14 @@ class Supervisor:
                 self._live_spec,
                 home,
                 JobsLauncher(self._run, frozen, shared.watch, shared.client, shared.budget),
-                Reporters(self._reporter, telemetry),
+                Reporters(self._reporter, self._telemetry),
                 ceiling=shared.settings.ceiling,
-                on_flush=shared.telemetry.journal_flushed,
                 tick=TICK,
             )
             await self._engine.run()
         finally:
             self._engine = None
             await self._reporter.close()
-            telemetry.close()
 
     def _live_spec(self) -> MapRunSpec:
         """The spec as it is now; an edit that does not parse leaves the last good one in force."""
@@ -188,9 +200,9 @@ def ended(body: Mapping[str, Any]) -> bool:
     return any(each.get("type") == CONDITION and each.get("status") != UNKNOWN for each in conditions)
 
 
-def check_state(settings: OperatorSettings) -> None:
+def check_state(settings: OperatorSettings, observer: Observer = UNOBSERVED) -> None:
     """Fail early, at the start, when the state store cannot be used. Errors: `StoreError`. Blocks."""
-    check_store(open_store(settings.state, settings.s3))
+    check_store(open_store(settings.state, settings.s3, observer))
 
 
 def _status(body: Mapping[str, Any]) -> dict[str, Any]:

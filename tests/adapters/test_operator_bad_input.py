@@ -155,7 +155,7 @@ ENDS: Final = (
     path(
         "a path of the selector that an item does not have",
         spec([{"a": 1}, {"b": 1}], itemSelector={"c.$": "$$.Map.Item.Value.a"}),
-        "The JSONPath '$$.Map.Item.Value.a' specified for the field 'c.$' could not be found in the input",
+        "The JSONPath '$.Map.Item.Value.a' specified for the field 'c.$' could not be found in the input",
         "(spec.itemSelector does not fit item 1, counted from 0)",
     ),
     Mistake(
@@ -163,7 +163,7 @@ ENDS: Final = (
         lambda _: spec([1], itemSelector={"deep": [{"c.$": "Map.Item"}]}),
         "InvalidSpec",
         "States.Runtime",
-        ("spec.itemSelector.deep[0].c.$: must be a JSONPath", "it must begin with $"),
+        ("spec.itemSelector.deep[0].c.$: must be a valid JSONPath", "it must begin with $"),
     ),
     Mistake(
         "a bucket for the results that is not there",

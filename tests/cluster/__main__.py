@@ -84,8 +84,10 @@ def _env(options: argparse.Namespace) -> None:
     values = {"KUBECONFIG": str(cluster.kubeconfig), **(cluster.s3.environment() if cluster.s3 else {})}
     for key, value in values.items():
         print(f"export {key}={shlex.quote(value)}")
-    kubectl = binaries.kubernetes(binaries.CONTROL_PLANE)["kubectl"]
-    print(f"export PATH={shlex.quote(str(kubectl.parent))}:$PATH")
+    programs = [binaries.kubernetes(binaries.CONTROL_PLANE)["kubectl"]]
+    if not binaries.missing_tools([binaries.HELM]):
+        programs.append(binaries.tool(binaries.HELM))
+    print(f"export PATH={shlex.quote(':'.join(str(program.parent) for program in programs))}:$PATH")
 
 
 def _status(options: argparse.Namespace) -> int:

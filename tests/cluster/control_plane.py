@@ -186,14 +186,15 @@ def _own_endpoint(state: State, holder: str) -> list[str]:
 
 def _await(supervisor: Supervisor, name: str, url: str, state: State | None = None) -> None:
     """Until the address answers 200; an error with the log's end when the process dies or the time is over."""
-    answered = wait_for(lambda: not supervisor.alive(name) or _answers(url, state), _READY_SECONDS)
+    answered = wait_for(lambda: not supervisor.alive(name) or answers(url, state), _READY_SECONDS)
     if not supervisor.alive(name):
         raise supervisor.failed(name, "ended by itself")
     if not answered:
         raise supervisor.failed(name, f"is not ready after {_READY_SECONDS:.0f} s ({url} does not answer 200)")
 
 
-def _answers(url: str, state: State | None) -> bool:
+def answers(url: str, state: State | None = None) -> bool:
+    """True when the address answers 200; `state` for the API server, which wants to know who asks."""
     request = urllib.request.Request(url)  # noqa: S310 - the addresses are ours
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # a health port has a certificate of its own

@@ -1,4 +1,4 @@
-"""Debian packages that the real node, the images and the monitoring tests need: installed when we may, named when we may not."""
+"""Debian packages that the real node, the images and the monitoring tests need: installed when we may, else named."""
 
 from __future__ import annotations
 

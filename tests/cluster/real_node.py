@@ -9,10 +9,14 @@ from pathlib import Path
 from . import containerd, images, machine
 from .cluster import Cluster
 from .commands import search_path
-from .processes import Supervisor
+from .control_plane import answers
+from .processes import Supervisor, wait_for
 from .state import BRIDGE_ADDRESS, POD_NETWORK, REAL_NODE_NAME, State
 
 Programs = dict[str, Path]
+
+KUBELET_STARTS = 5
+KUBELET_SECONDS = 20.0
 
 
 def steps(
@@ -53,8 +57,20 @@ def _start_node(state: State, supervisor: Supervisor, programs: Programs) -> Non
         f"--cert-dir={state.state_dir / 'kubelet-pki'}",
     ]
     settings = state.write("kube-proxy.json", text=json.dumps(_kube_proxy(state), indent=1))
-    supervisor.start("kubelet", kubelet, {"PATH": search_path()})
+    _start_kubelet(state, supervisor, kubelet)
     supervisor.start("kube-proxy", [programs["kube-proxy"], f"--config={settings}"], {"PATH": search_path()})
+
+
+def _start_kubelet(state: State, supervisor: Supervisor, command: list[str | Path]) -> None:
+    """Again when it ends at once, as a machine's service manager would: containerd answers a moment before its part
+    for Kubernetes does, and the kubelet does not wait for that.
+    """
+    url = f"http://127.0.0.1:{state.ports['kubelet-health']}/healthz"
+    for _ in range(KUBELET_STARTS):
+        supervisor.start("kubelet", command, {"PATH": search_path()})
+        wait_for(lambda: not supervisor.alive("kubelet") or answers(url), KUBELET_SECONDS)
+        if supervisor.alive("kubelet"):
+            return
 
 
 def _kubelet(state: State) -> dict[str, object]:

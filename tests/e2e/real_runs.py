@@ -36,15 +36,11 @@ class Project:
     namespace: str
 
     def create(self) -> Project:
-        """Make the namespace and the Secret."""
-        self.cluster.kubectl("create", "namespace", self.namespace)
-        keys = {
-            "AWS_ACCESS_KEY_ID": s3_of(self.cluster).access_key,
-            "AWS_SECRET_ACCESS_KEY": s3_of(self.cluster).secret_key,
-        }
-        self.kubectl(
-            "create", "secret", "generic", "s3", *(f"--from-literal={key}={value}" for key, value in keys.items())
-        )
+        """Make the namespace and the Secret, where they are not there yet."""
+        server = s3_of(self.cluster)
+        keys = {"AWS_ACCESS_KEY_ID": server.access_key, "AWS_SECRET_ACCESS_KEY": server.secret_key}
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}})
+        self.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3"}, "stringData": keys})
         return self
 
     def kubectl(self, *arguments: str, input: str | None = None) -> str:

@@ -19,6 +19,7 @@ from aiohttp import web
 from kubernetes.aio.client import Configuration
 
 from maprun.adapters.cluster import ClusterClient
+from maprun.ports import UNOBSERVED, Observer
 
 Thing = dict[str, Any]
 COLLECTION = re.compile(
@@ -45,6 +46,7 @@ class FakeApi:
         self.calls: list[str] = []
         self.logs: dict[str, str] = {}
         self.lose_answers = 0  # that many creates take effect without an answer
+        self.away = False  # then nothing is answered
         self._faults: list[tuple[str, Refusal]] = []
         self._version = 100
         self._history: list[tuple[int, str, str, Thing]] = []
@@ -113,6 +115,10 @@ class FakeApi:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Any request."""
+        if self.away:
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
         match = COLLECTION.match(request.path)
         assert match is not None, request.path
         kind, name = match["kind"], match["name"]
@@ -223,7 +229,7 @@ def terminated(code: int, message: str = "", reason: str = "") -> Thing:
 
 
 @asynccontextmanager
-async def serving(api: FakeApi) -> AsyncIterator[ClusterClient]:
+async def serving(api: FakeApi, observer: Observer = UNOBSERVED) -> AsyncIterator[ClusterClient]:
     """The fake server on a free port, and a client of it."""
     server = web.Application(client_max_size=2**22)
     server.router.add_route("*", "/{path:.*}", api.answer)
@@ -231,7 +237,7 @@ async def serving(api: FakeApi) -> AsyncIterator[ClusterClient]:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    client = ClusterClient(Configuration(host=site.name), reload=False)
+    client = ClusterClient(Configuration(host=site.name), reload=False, observer=observer)
     try:
         yield client
     finally:

@@ -7,12 +7,13 @@ from prometheus_client import CollectorRegistry
 
 from maprun.adapters.telemetry import Telemetry
 from maprun.core.intervals import IntervalSet
-from maprun.core.progress import Progress, Tally
+from maprun.core.progress import FailureTally, Progress, Tally
 from maprun.core.scheduling import PlanView
 from maprun.core.status import Snapshot
 from maprun.model import MapRunSpec, RunRef
 from maprun.records import ChildStatus, PlanSeal
 
+NOW = 1_790_000_100.0
 RUN = RunRef("lab", "airports", "0f9c1e6a-8c3b-4c51-9a55-1a2b3c4d5e6f", 1_790_000_000.0)
 SPEC = msgspec.convert({"maxConcurrency": 4, "itemProcessor": {"jobTemplate": {}}}, MapRunSpec)
 
@@ -20,7 +21,7 @@ SPEC = msgspec.convert({"maxConcurrency": 4, "itemProcessor": {"jobTemplate": {}
 def at(progress: Progress, *, children: int = 0, active: int = 0) -> Snapshot:
     """A look at a run whose plan has that many children with one item each."""
     plan = PlanView(children, children, PlanSeal(children, children, 1))
-    return Snapshot(RUN, SPEC, "local", plan, progress, active, limit=4, now=1_790_000_100.0)
+    return Snapshot(RUN, SPEC, "local", plan, progress, active, limit=4, now=NOW)
 
 
 def half_way() -> Snapshot:
@@ -31,16 +32,22 @@ def half_way() -> Snapshot:
         ChildStatus.TIMED_OUT: Tally(1, 1),
         ChildStatus.ABORTED: Tally(1, 1),
     }
-    progress = Progress(done=IntervalSet().with_all(range(12)), tallies=tallies, started=1_790_000_007.5)
+    failures = {"Boom": FailureTally(2, "", 3), "States.Timeout": FailureTally(1, "", 5)}
+    done = IntervalSet().with_all(range(12))
+    progress = Progress(done=done, tallies=tallies, failures=failures, started=1_790_000_007.5)
     return at(progress, children=20, active=3)
 
 
 def everything() -> CollectorRegistry:
     """A registry in which each series has a sample."""
     registry = CollectorRegistry()
-    telemetry = Telemetry(registry)
-    telemetry.reporter(RUN).progressed(half_way())
+    telemetry(registry).reporter(RUN).progressed(half_way())
     return registry
+
+
+def telemetry(registry: CollectorRegistry) -> Telemetry:
+    """Metrics whose clock stands still at `NOW`."""
+    return Telemetry(registry, lambda: NOW)
 
 
 def values(registry: CollectorRegistry, name: str) -> dict[tuple[str, ...], float]:

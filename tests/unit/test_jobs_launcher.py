@@ -353,7 +353,7 @@ async def test_a_pod_that_nobody_can_make_is_explained_by_events(world: World, m
     }
     await world.api.put("events", event)
     seen = await world.sees(lambda seen: seen.waiting)
-    assert seen.waiting == "run-0-1 does not start: FailedCreate: violates PodSecurity"
+    assert seen.waiting.startswith("run-0-1 does not start: FailedCreate: violates PodSecurity. spec.itemProcessor.job")
     assert seen.active == {0: 1}
     await world.api.pod(name, "Running", {"running": {"startedAt": NOW}})
     await world.sees(lambda seen: not seen.waiting)

@@ -6,13 +6,32 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import promql_parser
 import pytest
 from prometheus_client.metrics_core import Metric
 
-from maprun.adapters.telemetry import EXECUTION_BUCKETS, FLUSH_BUCKETS, Throttle
+from maprun.adapters.telemetry_health import (
+    API_BUCKETS,
+    API_CODES,
+    FLUSH_BUCKETS,
+    LAG_BUCKETS,
+    S3_BUCKETS,
+    WATCHED,
+    Queue,
+    Throttle,
+)
+from maprun.adapters.telemetry_runs import ATTEMPT_ERRORS, EXECUTION_BUCKETS
 from tests.unit.live_run import everything, values
 
 DOC = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+
+
+TABLES = ("Runs and their children", "The operator")
+
+
+def families() -> list[Metric]:
+    """Those of MapRun; the client library names those of the process."""
+    return [family for family in everything().collect() if not family.name.startswith("process_")]
 
 
 def exposed(family: Metric) -> str:
@@ -27,7 +46,12 @@ def labels(family: Metric) -> set[str]:
 def described() -> set[tuple[str, str, frozenset[str]]]:
     """(name, type, labels) of each metric in the code."""
     kinds = {"info": "gauge"}
-    return {(exposed(f), kinds.get(f.type, f.type), frozenset(labels(f))) for f in everything().collect()}
+    return {(exposed(f), kinds.get(f.type, f.type), frozenset(labels(f))) for f in families()}
+
+
+def listed() -> dict[str, list[str]]:
+    """The rows of both tables, by the name of the metric."""
+    return {ticked(row[0])[0]: row for table in TABLES for row in rows(table)}
 
 
 def rows(heading: str) -> Iterator[list[str]]:
@@ -42,8 +66,13 @@ def ticked(text: str) -> list[str]:
 
 
 def test_the_page_lists_every_metric_with_its_type_and_labels() -> None:
-    listed = {(ticked(row[0])[0], row[1], frozenset(ticked(row[3]))) for row in rows("What there is")}
-    assert listed == described()
+    assert {(name, row[1], frozenset(ticked(row[3]))) for name, row in listed().items()} == described()
+
+
+def test_the_page_lists_the_metrics_of_the_process() -> None:
+    of_process = {exposed(family) for family in everything().collect()} - {exposed(family) for family in families()}
+    assert of_process
+    assert set(re.findall(r"\bprocess_\w+", DOC)) == of_process
 
 
 def test_every_metric_that_the_page_names_exists() -> None:
@@ -53,19 +82,40 @@ def test_every_metric_that_the_page_names_exists() -> None:
 
 
 def test_the_page_names_the_values_of_closed_labels() -> None:
-    by_name = {ticked(row[0])[0]: set(ticked(row[4])) for row in rows("What there is")}
+    by_name = {name: set(ticked(row[4])) for name, row in listed().items()}
     assert {reason.value for reason in Throttle} <= by_name["maprun_throttled_creates_total"]
     assert {state for _, _, state in values(everything(), "maprun_items")} <= by_name["maprun_items"]
+    assert {state for _, _, state in values(everything(), "maprun_run_executions")} <= by_name["maprun_run_executions"]
     statuses = {status for _, status in values(everything(), "maprun_map_runs_finished_total")}
     assert statuses <= by_name["maprun_map_runs_finished_total"]
+    assert {str(error) for error in ATTEMPT_ERRORS} <= by_name["maprun_attempts_failed_total"]
+    assert {queue.value for queue in Queue} <= by_name["maprun_queue_depth"]
+    assert {*API_CODES, "none"} <= by_name["maprun_api_requests_total"]
+    assert set(WATCHED) <= by_name["maprun_watch_restarts_total"]
 
 
-def test_queries_use_only_labels_and_values_that_exist() -> None:
-    queries = "\n".join(re.findall(r"```promql\n(.*?)```", DOC, re.DOTALL))
+QUERIES = re.findall(r"```promql\n(.*?)```", DOC, re.DOTALL)
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_queries_are_valid_and_use_only_labels_that_their_metrics_have(query: str) -> None:
+    assert promql_parser.parse(query)
+    known = {sample.name for family in families() for sample in family.samples}
+    named = set(re.findall(r"\bmaprun_\w+", query))
+    assert named <= known
+    used = re.findall(r"(?:by|on) \(([^)]+)\)", query) + re.findall(r"[{,](\w+)[=!]", query)
+    possible = {
+        label for family in families() for sample in family.samples if sample.name in named for label in sample.labels
+    }
+    assert {label.strip() for found in used for label in found.split(",")} <= possible
+
+
+def test_queries_use_only_states_that_exist() -> None:
     states = {state for _, _, state in values(everything(), "maprun_items")}
-    assert queries.count("maprun_") >= 3
-    assert {state for found in re.findall(r'state=~?"([^"]+)"', queries) for state in found.split("|")} <= states
-    assert set(re.findall(r"(?:by|on) \(([^)]+)\)", queries)) <= {"namespace", "namespace, name"}
+    used = {state for found in re.findall(r'state=~?"([^"]+)"', "".join(QUERIES)) for state in found.split("|")}
+    assert len(QUERIES) >= 3
+    assert used
+    assert used <= states
 
 
 CLOUDWATCH = (
@@ -91,7 +141,7 @@ def test_each_metric_of_cloudwatch_has_a_counterpart_or_a_reason(metric: str) ->
 
 
 RULES: list[tuple[str, Callable[[str, Metric], bool]]] = [
-    ("in the namespace maprun, in snake case", lambda name, _: bool(re.fullmatch(r"maprun(_[a-z]+)+", name))),
+    ("in the namespace maprun, in snake case", lambda name, _: bool(re.fullmatch(r"maprun(_[a-z][a-z0-9]*)+", name))),
     ("counters alone end in _total", lambda name, family: name.endswith("_total") == (family.type == "counter")),
     ("infos alone end in _info", lambda name, family: name.endswith("_info") == (family.type == "info")),
     ("histograms end in their unit", lambda name, family: family.type != "histogram" or name.endswith("_seconds")),
@@ -105,10 +155,13 @@ RULES: list[tuple[str, Callable[[str, Metric], bool]]] = [
 
 @pytest.mark.parametrize("rule", [row[1] for row in RULES], ids=[row[0] for row in RULES])
 def test_names_follow_the_rules_of_prometheus(rule: Callable[[str, Metric], bool]) -> None:
-    assert [exposed(f) for f in everything().collect() if not rule(exposed(f), f)] == []
+    assert [exposed(f) for f in families() if not rule(exposed(f), f)] == []
 
 
-@pytest.mark.parametrize("buckets", [EXECUTION_BUCKETS, FLUSH_BUCKETS], ids=["executions", "flushes"])
+BUCKETS = (EXECUTION_BUCKETS, FLUSH_BUCKETS, LAG_BUCKETS, API_BUCKETS, S3_BUCKETS)
+
+
+@pytest.mark.parametrize("buckets", BUCKETS, ids=["executions", "flushes", "the loop", "the API server", "S3"])
 def test_buckets_are_few_and_in_order(buckets: tuple[float, ...]) -> None:
     assert list(buckets) == sorted(set(buckets))
     assert len(buckets) <= 12

@@ -17,7 +17,7 @@ from tests.unit.live_run import everything
 
 
 @asynccontextmanager
-async def probes(healthy: str | None = None, ready: str | None = None) -> AsyncIterator[aiohttp.ClientSession]:
+async def probes(healthy: str = "", ready: str = "") -> AsyncIterator[aiohttp.ClientSession]:
     """A client of probes that answer like this, over loopback."""
     server = Probes(everything(), lambda: healthy, lambda: ready)
     port = await server.start(0, "127.0.0.1")
@@ -73,8 +73,8 @@ async def test_formats_of_the_metrics(accept: str, content_type: str) -> None:
 
 
 async def test_a_port_in_use_is_told_in_plain_words() -> None:
-    first = Probes(CollectorRegistry(), lambda: None, lambda: None)
-    second = Probes(CollectorRegistry(), lambda: None, lambda: None)
+    first = Probes(CollectorRegistry(), lambda: "", lambda: "")
+    second = Probes(CollectorRegistry(), lambda: "", lambda: "")
     port = await first.start(0, "127.0.0.1")
     try:
         with pytest.raises(MapRunError, match=rf"port {port}.*in use.*choose another port"):

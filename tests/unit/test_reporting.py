@@ -12,7 +12,8 @@ from maprun.adapters.reporting import ResourceReporter
 from maprun.core import status
 from maprun.core.progress import Progress
 from maprun.core.status import Snapshot
-from maprun.errors import Reason
+from maprun.errors import Failure, Reason
+from maprun.records import ChildStatus, Exported, Opened, Outcome, RunStatus, Verdict
 from tests.unit.live_run import RUN, at
 
 pytestmark = pytest.mark.looptime
@@ -25,6 +26,7 @@ class Server:
         self.refusals = list(refusals)
         self.patches = 0
         self.events: list[str] = []
+        self.names: list[str] = []
 
     async def request(self, method: str, path: str, body: Any = None, *args: Any, **options: Any) -> bytes:
         if method == "PATCH":
@@ -33,6 +35,7 @@ class Server:
             raise self.refusals.pop(0)
         else:
             self.events.append(body["reason"])
+            self.names.append(body["metadata"]["name"])
         return b"{}"
 
 
@@ -50,6 +53,18 @@ async def test_an_event_that_cannot_be_taken_now_is_told_later_and_counted_once(
     server = Server(*[ApiError(503, "", "starting")] * 100)
     await asyncio.wait_for(reporter(server).finished(at(Progress(), children=3)), 600)
     assert server.events == [Reason.STARTED, Reason.PLANNED]
+
+
+async def test_the_names_of_events_sort_as_the_run_goes() -> None:
+    """`kubectl describe` knows no better order: events of events.k8s.io/v1 have no last timestamp."""
+    server = Server()
+    failed = Outcome(0, 1, ChildStatus.FAILED, failure=Failure("Oops", "because"))
+    verdict = Verdict(RunStatus.FAILED, 5.0, Failure("States.ExceedToleratedFailureThreshold", "too many"))
+    progress = Progress().with_records([Opened("w", 1.0), failed, verdict, Exported(6.0, 3)])
+    await asyncio.wait_for(reporter(server).finished(at(progress, children=3)), 60)
+    assert server.events[:2] == [Reason.STARTED, Reason.PLANNED]
+    assert len(server.events) >= 4
+    assert server.names == sorted(server.names)
 
 
 async def test_a_status_that_cannot_be_made_does_not_silence_the_next(monkeypatch: pytest.MonkeyPatch) -> None:

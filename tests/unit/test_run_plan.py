@@ -36,7 +36,7 @@ async def test_reading_is_started_again_when(end: Exception, tmp_path: Path, mon
     lives: list[list[PlanView | Exception]] = [[end], [GROWING, end], [GROWING, WHOLE]]
 
     class Process:
-        def __init__(self, on_trouble: object) -> None: ...
+        def __init__(self, on_trouble: object, observer: object) -> None: ...
 
         async def run(self, request: PlanRequest) -> AsyncGenerator[PlanView]:
             for step in lives.pop(0):

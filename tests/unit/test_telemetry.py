@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from maprun.adapters.telemetry import Telemetry, TelemetryReporter, Throttle
-from maprun.core.progress import Progress
+from maprun.adapters.telemetry import Telemetry
+from maprun.adapters.telemetry_runs import OWN_ERRORS, TelemetryReporter
+from maprun.core.progress import OTHER_ERRORS, FailureTally, Progress
 from maprun.core.status import Snapshot
 from maprun.engine import Engine, Settings
 from maprun.errors import Failure
@@ -68,12 +70,12 @@ REPORTS: list[tuple[str, Callable[[TelemetryReporter], None], dict[str, float]]]
     (
         "a failure ends a child",
         lambda reporter: reporter.recorded(outcome(ChildStatus.FAILED)),
-        {"maprun_executions_failed_total": 1, f"{EXECUTIONS}_count": 1},
+        {"maprun_executions_failed_total": 1, "maprun_attempts_failed_total": 1, f"{EXECUTIONS}_count": 1},
     ),
     (
         "a timeout ends a child",
         lambda reporter: reporter.recorded(outcome(ChildStatus.TIMED_OUT)),
-        {"maprun_executions_timed_out_total": 1, f"{EXECUTIONS}_count": 1},
+        {"maprun_executions_timed_out_total": 1, "maprun_attempts_failed_total": 1, f"{EXECUTIONS}_count": 1},
     ),
     (
         "an abort ends a child",
@@ -88,12 +90,12 @@ REPORTS: list[tuple[str, Callable[[TelemetryReporter], None], dict[str, float]]]
     (
         "a failure with a retry does not end the child",
         lambda reporter: reporter.recorded(outcome(ChildStatus.FAILED, retrier=0)),
-        {"maprun_retries_total": 1},
+        {"maprun_retries_total": 1, "maprun_attempts_failed_total": 1},
     ),
     (
         "a timeout with a retry does not end the child",
         lambda reporter: reporter.recorded(outcome(ChildStatus.TIMED_OUT, retrier=1)),
-        {"maprun_retries_total": 1},
+        {"maprun_retries_total": 1, "maprun_attempts_failed_total": 1},
     ),
     (
         "an infrastructure loss is neither an end nor a retry",
@@ -189,6 +191,7 @@ async def test_the_counters_of_a_whole_run_agree_with_its_journal() -> None:
         "maprun_executions_succeeded_total": 11,
         "maprun_executions_failed_total": 1,
         "maprun_attempts_started_total": 14,
+        "maprun_attempts_failed_total": 2,
         "maprun_attempts_lost_total": 1,
         "maprun_retries_total": 1,
         "maprun_map_runs_finished_total": 1,
@@ -252,25 +255,6 @@ def test_a_run_made_again_takes_the_place_of_the_deleted_one() -> None:
     assert sum(values(registry, "maprun_items").values()) == 2
 
 
-async def test_ten_thousand_finished_runs_leave_no_series() -> None:
-    registry = CollectorRegistry()
-    telemetry = Telemetry(registry)
-
-    async def one(number: int) -> None:
-        reporter = telemetry.reporter(RunRef("lab", f"run-{number}", str(number), 0.0))
-        reporter.launched(Attempt(0, 1))
-        reporter.recorded(outcome(ChildStatus.SUCCEEDED))
-        reporter.progressed(half_way())
-        await reporter.finished(ended())
-
-    await one(0)
-    before = generate_latest(registry).count(b"\n")
-    for number in range(1, 10_000):
-        await one(number)
-    assert generate_latest(registry).count(b"\n") == before
-    assert counted(registry)["maprun_map_runs_finished_total"] == 10_000
-
-
 STATUSES = st.sampled_from([ChildStatus.SUCCEEDED, ChildStatus.FAILED, ChildStatus.TIMED_OUT, ChildStatus.ABORTED])
 
 
@@ -285,26 +269,115 @@ def test_the_states_of_a_run_always_add_up_to_its_items(ends: list[ChildStatus],
     assert min(shown) >= 0
 
 
-# Hooks of the adapters.
+# Failed attempts by error.
+
+FAILED = "maprun_attempts_failed_total"
+AT_ZERO = {
+    *("States.TaskFailed", "States.Timeout", "States.DataLimitExceeded", "Job.OOMKilled", "Job.Lost", "Job.Refused"),
+    *("Job.StartFailed", "other"),
+}
 
 
-@pytest.mark.parametrize(
-    ("reason", "label"),
-    [*((reason.value, reason.value) for reason in Throttle), ("something new", "other")],
-    ids=[*(f"{reason} has its own series" for reason in Throttle), "an unknown reason makes no new series"],
-)
-def test_throttled_creates(reason: str, label: str) -> None:
+def by_error(registry: CollectorRegistry) -> dict[str, float]:
+    return {error: value for (error, _), value in values(registry, FAILED).items()}
+
+
+def failed(error: str, status: ChildStatus = ChildStatus.FAILED, retrier: int | None = None) -> Outcome:
+    return Outcome(0, 1, status, failure=Failure(error), retry=None if retrier is None else Retry(retrier, 20.0))
+
+
+ATTEMPTS = [
+    ("a failure that ends the child", failed("Boom"), {"Boom": 1}),
+    ("a failure that is retried", failed("Boom", retrier=0), {"Boom": 1}),
+    ("a timeout", failed("States.Timeout", ChildStatus.TIMED_OUT), {"States.Timeout": 1}),
+    ("no success", Outcome(0, 1, ChildStatus.SUCCEEDED), {}),
+    ("no abort", failed("Boom", ChildStatus.ABORTED), {}),
+    ("no loss: it is counted as lost", failed("Job.Lost", ChildStatus.LOST, -1), {}),
+    ("a failure without a name is other", Outcome(0, 1, ChildStatus.FAILED), {"other": 1}),
+    ("so is an empty name", failed(""), {"other": 1}),
+    ("a long name is cut", failed("x" * 300), {"x" * 128: 1}),
+    ("a name of AWS that a child uses is no foreign one", failed("States.Runtime"), {"States.Runtime": 1}),
+]
+
+
+@pytest.mark.parametrize(("told", "expected"), [row[1:] for row in ATTEMPTS], ids=[row[0] for row in ATTEMPTS])
+def test_failed_attempts_are_counted_by_error(told: Outcome, expected: dict[str, float]) -> None:
     registry = CollectorRegistry()
-    Telemetry(registry).throttled(reason)
-    expected = {(each.value,): float(each == label) for each in Throttle}
-    assert values(registry, "maprun_throttled_creates_total") == expected
+    Telemetry(registry).reporter(RUN).recorded(told)
+    assert by_error(registry) == dict.fromkeys(AT_ZERO, 0.0) | expected
 
 
-def test_flushes_of_the_journal() -> None:
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.text(), max_size=120))
+def test_whatever_names_errors_have_their_series_are_few_and_their_sum_is_right(errors: list[str]) -> None:
     registry = CollectorRegistry()
-    telemetry = Telemetry(registry)
-    telemetry.journal_flushed(0.03, 250)
-    telemetry.journal_flushed(0.01, 1)
-    assert values(registry, "maprun_journal_flush_seconds_count") == {(): 2}
-    assert values(registry, "maprun_journal_flush_seconds_sum") == {(): pytest.approx(0.04)}
-    assert values(registry, "maprun_journal_records_total") == {(): 251}
+    reporter = Telemetry(registry).reporter(RUN)
+    for error in errors:
+        reporter.recorded(failed(error))
+    scraped = list(parse_text(generate_latest(registry).decode()))
+    (family,) = (each for each in scraped if f"{each.name}_total" == FAILED)
+    assert sum(sample.value for sample in family.samples) == len(errors)
+    assert len(family.samples) <= len(OWN_ERRORS) + 30 + 1
+    assert all(0 < len(sample.labels["error"]) <= 128 for sample in family.samples)
+
+
+def test_the_first_thirty_foreign_names_keep_their_series_and_the_next_are_other() -> None:
+    registry = CollectorRegistry()
+    reporter = Telemetry(registry).reporter(RUN)
+    for number in [*range(40), *range(40)]:
+        reporter.recorded(failed(f"Error{number}"))
+    reporter.recorded(failed("States.ResultWriterFailed"))
+    named = {f"Error{number}": 2.0 for number in range(30)} | {"States.ResultWriterFailed": 1.0}
+    assert by_error(registry) == dict.fromkeys(AT_ZERO, 0.0) | named | {"other": 20.0}
+
+
+# More series of live runs.
+
+
+def test_a_live_run_shows_its_executions_and_its_failures() -> None:
+    registry = CollectorRegistry()
+    Telemetry(registry).reporter(RUN).progressed(half_way())
+    executions = {state: value for (_, _, state), value in values(registry, "maprun_run_executions").items()}
+    assert executions == {"pending": 5, "running": 3, "succeeded": 8, "failed": 2, "timed_out": 1, "aborted": 1}
+    failures = {error: value for (error, _, _), value in values(registry, "maprun_run_failures").items()}
+    assert failures == {"Boom": 2, "States.Timeout": 1}
+
+
+FAILURES = [
+    ("names that are the same once cut are one", {"x" * 128 + "a": 2, "x" * 128 + "b": 3}, {"x" * 128: 5}),
+    ("what the journal counts together is other", {OTHER_ERRORS: 4, "other": 1, "": 1}, {"other": 6}),
+    ("the ten most frequent are shown", {f"E{n}": 20 - n for n in range(12)}, {f"E{n}": 20 - n for n in range(10)}),
+]
+
+
+@pytest.mark.parametrize(("known", "shown"), [row[1:] for row in FAILURES], ids=[row[0] for row in FAILURES])
+def test_failures_of_a_run(known: dict[str, int], shown: dict[str, float]) -> None:
+    registry = CollectorRegistry()
+    failures = {error: FailureTally(count, "", 0) for error, count in known.items()}
+    Telemetry(registry).reporter(RUN).progressed(at(Progress(failures=failures)))
+    assert {error: value for (error, _, _), value in values(registry, "maprun_run_failures").items()} == shown
+
+
+PROGRESS = "maprun_run_last_progress_timestamp_seconds"
+MOVES: list[tuple[str, Callable[[TelemetryReporter], None], float]] = [
+    ("before the first attempt it is the run's start", lambda reporter: None, 105.0),
+    ("a start of an attempt counts", lambda reporter: reporter.launched(Attempt(0, 1)), 200.0),
+    ("so does an end, whatever it was", lambda reporter: reporter.recorded(failed("Boom", retrier=0)), 200.0),
+    ("a new look does not", lambda reporter: reporter.progressed(at(Progress(started=105.0), active=1)), 105.0),
+]
+
+
+@pytest.mark.parametrize(("move", "expected"), [row[1:] for row in MOVES], ids=[row[0] for row in MOVES])
+def test_the_last_progress_of_a_run(move: Callable[[TelemetryReporter], None], expected: float) -> None:
+    registry, now = CollectorRegistry(), [100.0]
+    reporter = Telemetry(registry, lambda: now[0]).reporter(RUN)
+    reporter.progressed(at(Progress(started=105.0)))
+    now[0] = 200.0
+    move(reporter)
+    assert list(values(registry, PROGRESS).values()) == [expected]
+
+
+def test_a_run_that_was_taken_over_made_no_progress_known_to_us_before() -> None:
+    registry = CollectorRegistry()
+    Telemetry(registry, lambda: 5000.0).reporter(RUN).progressed(at(Progress(started=105.0)))
+    assert list(values(registry, PROGRESS).values()) == [5000.0]

@@ -22,7 +22,9 @@ from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
+from maprun.adapters.cluster_calls import Calls, verb_of
 from maprun.errors import MapRunError
+from maprun.ports import UNOBSERVED, Observer
 
 JSON: Final = "application/json"
 JSON_PATCH: Final = "application/json-patch+json"
@@ -55,33 +57,10 @@ class ApiError(MapRunError):
 
 
 class Connection(msgspec.Struct, frozen=True):
-    """The API server and how to be known to it, for a library that makes its own calls. Files by path; `token` with its
-    scheme (`Bearer …`).
-    """
+    """The API server and a session that is known to it, for a library that makes its own calls."""
 
     server: str
-    ca_file: str | None
-    insecure: bool
-    token: str
-    certificate_file: str | None
-    key_file: str | None
-    proxy: str | None
-
-
-async def connection(kubeconfig: str | None = None, context: str | None = None) -> Connection:
-    """The connection that `ClusterClient.connect` would make, with the credentials as they are now. Errors:
-    `ApiError`.
-    """
-    loaded = await _configuration(kubeconfig, context)
-    return Connection(
-        server=loaded.host.rstrip("/"),
-        ca_file=loaded.ssl_ca_cert,
-        insecure=not loaded.verify_ssl,
-        token=await loaded.get_api_key_with_prefix("BearerToken") or "",
-        certificate_file=loaded.cert_file,
-        key_file=loaded.key_file,
-        proxy=loaded.proxy,
-    )
+    session: aiohttp.ClientSession
 
 
 class _Status(msgspec.Struct):
@@ -97,21 +76,30 @@ class ClusterClient:
     """One API server. Make it with `connect`, inside a running event loop."""
 
     def __init__(
-        self, configuration: Configuration, reload: bool, kubeconfig: str | None = None, context: str | None = None
+        self,
+        configuration: Configuration,
+        reload: bool,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+        observer: Observer = UNOBSERVED,
     ) -> None:
+        self.calls = Calls(observer)
         self._source = (kubeconfig, context) if reload else None
         self._loaded_at = time.monotonic()
         self._loading = asyncio.Lock()
+        self._lent: tuple[object, Connection] | None = None
         self._use(configuration)
 
     @classmethod
-    async def connect(cls, kubeconfig: str | None = None, context: str | None = None) -> ClusterClient:
+    async def connect(
+        cls, kubeconfig: str | None = None, context: str | None = None, observer: Observer = UNOBSERVED
+    ) -> ClusterClient:
         """The cluster of `kubeconfig` (a path) and `context`; without both, the one this pod runs in, else the
         default kubeconfig.
 
         Raises `ApiError` when there is no usable configuration.
         """
-        return cls(await _configuration(kubeconfig, context), True, kubeconfig, context)
+        return cls(await _configuration(kubeconfig, context), True, kubeconfig, context, observer)
 
     async def request(
         self,
@@ -140,9 +128,28 @@ class ClusterClient:
             async for piece in answer.content.iter_any():
                 yield piece
 
+    async def lend(self) -> Connection:
+        """A session with the credentials as they are now, whose calls are counted with ours; the same one while they
+        are the same. `close` closes it. Errors: `ApiError`.
+        """
+        found = await _configuration(*self._source) if self._source else self._configuration
+        token = await found.get_api_key_with_prefix("BearerToken") or ""
+        known = (found.host, token, found.ssl_ca_cert, found.verify_ssl, found.cert_file, found.key_file, found.proxy)
+        if self._lent is None or self._lent[0] != known:
+            headers = {"Authorization": token} if token else {}
+            session = self._opened(found, headers=headers, proxy=found.proxy or None)
+            await self._take_back()
+            self._lent = known, Connection(found.host.rstrip("/"), session)
+        return self._lent[1]
+
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
+        await self._take_back()
+
+    async def _take_back(self) -> None:
+        if self._lent is not None:
+            await self._lent[1].session.close()
 
     @asynccontextmanager
     async def _exchange(
@@ -173,7 +180,10 @@ class ClusterClient:
         self, method: str, url: str, data: bytes | None, content_type: str, limit: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         headers = await self._headers(content_type)
-        return await self._session.request(method, url, data=data, headers=headers, timeout=limit, **self._extra)
+        verb = verb_of(method, *url.removeprefix(self._base).partition("?")[::2])
+        return await self._session.request(
+            method, url, data=data, headers=headers, timeout=limit, trace_request_ctx=verb, **self._extra
+        )
 
     async def _headers(self, content_type: str) -> dict[str, str]:
         # Identity: compressing a list costs the API server more than the network that it saves.
@@ -184,7 +194,6 @@ class ClusterClient:
         return headers
 
     def _use(self, configuration: Configuration) -> None:
-        tls = RESTClientObject(configuration).ssl_context
         self._configuration = configuration
         self._base = configuration.host.rstrip("/")
         self._extra: dict[str, Any] = {}
@@ -192,9 +201,15 @@ class ClusterClient:
             self._extra["server_hostname"] = configuration.tls_server_name
         if configuration.proxy:
             self._extra |= {"proxy": configuration.proxy, "proxy_headers": configuration.proxy_headers}
-        connector = aiohttp.TCPConnector(limit=0, ssl=tls)
-        self._session = aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=READ_BUFFER
+        self._session = self._opened(configuration)
+
+    def _opened(self, configuration: Configuration, **options: Any) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=RESTClientObject(configuration).ssl_context),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=READ_BUFFER,
+            trace_configs=[self.calls.trace],
+            **options,
         )
 
     async def _reload(self) -> bool:

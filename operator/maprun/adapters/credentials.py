@@ -3,6 +3,7 @@
 Rule 1: a run never uses the operator's credentials by accident: only where they are shared, and never with an endpoint
         of its own (`core/validation.py` demands a Secret with one).
 Rule 2: what is missing is `NotReady`: the user can mend it while the run waits. No value of a Secret is ever told.
+Rule 3: what the policy refuses is refused before any Secret is read.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import msgspec
 from maprun.adapters.cluster import ApiError, ClusterClient
 from maprun.adapters.objects import read_secret
 from maprun.adapters.s3_access import S3Access
+from maprun.adapters.s3_policy import S3Policy
 from maprun.errors import MapRunError, Problem, Reason
 from maprun.model import MapRunSpec
 
@@ -34,20 +36,20 @@ class NotReady(MapRunError):
         self.reason = reason
 
 
-async def s3_access(
-    client: ClusterClient, namespace: str, spec: MapRunSpec, own: S3Access, *, shared: bool
-) -> S3Access:
-    """The access of a run in `namespace`. `own` is the operator's, `shared` whether runs may use it.
+async def s3_access(client: ClusterClient, namespace: str, spec: MapRunSpec, policy: S3Policy) -> S3Access:
+    """The access of a run in `namespace`.
 
-    Errors: `NotReady`; `ApiError` when the API server cannot be asked.
+    Errors: `NotAllowed`, `NotReady`; `ApiError` when the API server cannot be asked.
     """
-    reference, region = spec.s3.credentials_secret_ref, spec.s3.region or own.region
+    own, reference, endpoint = policy.own, spec.s3.credentials_secret_ref, policy.endpoint(spec)
+    region = spec.s3.region or own.region
     if reference is not None:
         secret = await _secret(client, namespace, reference.name)
-        return S3Access(
-            spec.s3.endpoint or own.endpoint, region, secret[KEY_ID], secret[SECRET_KEY], secret.get(TOKEN, "")
-        )
-    if shared or not (spec.item_reader or spec.result_writer):
+        access = S3Access(endpoint or own.endpoint, region, secret[KEY_ID], secret[SECRET_KEY], secret.get(TOKEN, ""))
+        if not endpoint:
+            return access
+        return msgspec.structs.replace(access, guarded=True, loopback=policy.reaches_this_machine(endpoint))
+    if policy.shared or not (spec.item_reader or spec.result_writer):
         return msgspec.structs.replace(own, region=region)
     told = f"this operator does not share its own S3 credentials; delete the run, make it with a Secret that has {BOTH}"
     raise NotReady(Reason.CREDENTIALS_NOT_SHARED, Problem(FIELD, told))
@@ -70,7 +72,17 @@ async def _secret(client: ClusterClient, namespace: str, name: str) -> dict[str,
     if missing := " and ".join(_missing(secret)):
         told = f"the Secret {name} in the namespace {namespace} has no {missing}; add it, {GOES_ON}"
         raise NotReady(Reason.SECRET_NOT_USABLE, Problem(where, told))
+    if wrong := " and ".join(key for key in (KEY_ID, SECRET_KEY, TOKEN) if not _plain(secret.get(key, ""))):
+        told = (
+            f"{wrong} of the Secret {name} in the namespace {namespace} must be one word of ASCII; mend it, {GOES_ON}"
+        )
+        raise NotReady(Reason.SECRET_NOT_USABLE, Problem(where, told))
     return secret
+
+
+def _plain(value: str) -> bool:
+    """True for what can stand in a header of HTTP."""
+    return all("!" <= character <= "~" for character in value)
 
 
 def _missing(secret: dict[str, str]) -> Iterator[str]:

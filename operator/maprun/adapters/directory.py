@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from maprun.core import places
 from maprun.errors import AccessDenied, AlreadyExists, Changed, NotFound, StoreError, StoreUnavailable
 from maprun.ports import ObjectInfo, Reading
 
@@ -82,6 +83,7 @@ class DirectoryStore:
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
         """Files whose key begins with `prefix` and is greater than `start_after`, in the order of their UTF-8 bytes."""
+        self._check_text(prefix)
         with self._errors(prefix):
             if not self._must_exist and not self._root.exists():
                 return
@@ -99,7 +101,12 @@ class DirectoryStore:
         parts = key.split("/")
         if "\0" in key or any(part in ("", ".", "..") for part in parts) or parts[-1].startswith(TEMPORARY):
             raise StoreError(f"{self._title}: key {key!r} cannot be a file: no empty part, no . or .., no NUL")
+        self._check_text(key)
         return self._root.joinpath(*parts)
+
+    def _check_text(self, key: str) -> None:
+        if problem := places.text_problem(key):
+            raise StoreError(f"{self._title}: key {key!a}: {problem}")
 
     def _walk(self, directory: bytes, base: bytes, prefix: bytes, after: bytes) -> Iterator[ObjectInfo]:
         try:

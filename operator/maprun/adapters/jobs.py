@@ -21,7 +21,7 @@ from maprun.adapters.jobs_watch import JobsWatch, Seen
 from maprun.adapters.jobs_writing import JobsWriter
 from maprun.adapters.pacing import WriteBudget
 from maprun.core import children, outcomes, starting
-from maprun.core.resources import JobView, PodView
+from maprun.core.resources import JobView, PodView, run_key
 from maprun.core.scheduling import Observation
 from maprun.errors import Failure
 from maprun.model import MapRunSpec, RunRef
@@ -49,7 +49,7 @@ class JobsLauncher:
         budget: WriteBudget,
         patience: float = starting.PATIENCE,
     ) -> None:
-        self._run, self._watch = run, watch
+        self._watch, self._key = watch, run_key(run.namespace, run.uid)
         self._contract = outcomes.Contract(children.main_container(spec), spec.item_processor.output.from_)
         self._writer = JobsWriter(run, spec, client, budget, self)
         self._reader = JobsReader(run, client)
@@ -65,7 +65,7 @@ class JobsLauncher:
     async def open(self) -> None:
         """Learn what exists already."""
         await self._watch.ready()
-        for attempt, seen in self._watch.listen(self._run.uid, self).items():
+        for attempt, seen in self._watch.listen(self._key, self).items():
             if seen.job is not None:
                 self.seen(attempt, seen)
 
@@ -98,7 +98,7 @@ class JobsLauncher:
 
     async def close(self) -> None:
         """Stop watching and writing; the Jobs stay."""
-        self._watch.unlisten(self._run.uid)
+        self._watch.unlisten(self._key)
         self._starts.close()
         reads = list(self._reads.values())
         for read in reads:
@@ -173,7 +173,7 @@ class JobsLauncher:
         if attempt in self._stopping:
             return
         self._stopping.add(attempt)
-        seen = self._watch.get(self._run.uid, attempt)
+        seen = self._watch.get(self._key, attempt)
         ended = self._ended.get(attempt)
         job = seen.job if seen and seen.job else ended.job if ended else None
         if job is not None:
@@ -195,7 +195,7 @@ class JobsLauncher:
 
     def _give_up(self, attempt: Attempt) -> None:
         """The pod could not start for too long."""
-        seen = self._watch.get(self._run.uid, attempt)
+        seen = self._watch.get(self._key, attempt)
         if seen is None or seen.job is None or seen.pod is None or attempt in self._stopping:
             return
         trouble = starting.start_trouble(seen.pod)

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from maprun.adapters.cluster import ApiError, ClusterClient
+from maprun.core import starting
 from maprun.core.children import ATTEMPT_LABEL, CHILD_LABEL, RUN_UID_LABEL
 from maprun.core.resources import PodView, Thing
 from maprun.model import RunRef
@@ -63,7 +64,7 @@ class JobsReader:
         query = {"fieldSelector": f"involvedObject.uid={thing.metadata.uid},type=Warning"}
         answer = await self._get(f"/api/v1/namespaces/{self._run.namespace}/events", query)
         events = [] if answer is None else msgspec.json.decode(answer, type=_Events).items
-        return f"{thing.metadata.name} does not start: {events[-1].reason}: {events[-1].message}" if events else ""
+        return starting.warned(thing.metadata.name, events[-1].reason, events[-1].message) if events else ""
 
     async def _get(self, path: str, query: dict[str, str]) -> bytes | None:
         for pause in (*PAUSES, None):

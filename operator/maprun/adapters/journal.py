@@ -23,7 +23,7 @@ import msgspec
 from maprun.adapters.journal_reader import JournalReader, encode_line, segment_key, snapshot_key
 from maprun.adapters.segments import compress
 from maprun.errors import AlreadyExists, Fenced, StoreError, StoreUnavailable
-from maprun.ports import Store
+from maprun.ports import UNOBSERVED, Observer, Store
 from maprun.records import Opened, Record
 
 __all__ = ["Journal", "JournalReader"]
@@ -39,6 +39,7 @@ T = TypeVar("T")
 
 class _Append(msgspec.Struct, frozen=True):
     data: bytes
+    records: int
     durable: asyncio.Future[int]
 
 
@@ -46,8 +47,7 @@ class Journal:
     """The one writer of a run's journal: `async for records in journal.open(…)` to its end, `append`, at last `close`.
 
     Made for one event loop; the store is called in threads. `on_trouble` gets a message when the store cannot be
-    written, and "" when it can again; `on_flush` the seconds that a segment's write took, and its number of records.
-    Times in seconds, sizes in bytes.
+    written, and "" when it can again. Times in seconds, sizes in bytes.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Journal:
         flush_bytes: int = FLUSH_BYTES,
         snapshot_every: int = SNAPSHOT_EVERY,
         on_trouble: Callable[[str], None] = lambda message: None,
-        on_flush: Callable[[float, int], None] = lambda seconds, records: None,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self.reader = JournalReader(store)
         self.last = 0  # number of the newest durable segment
@@ -67,7 +67,7 @@ class Journal:
         self._flush_bytes = flush_bytes
         self._snapshot_every = snapshot_every
         self._on_trouble = on_trouble
-        self._on_flush = on_flush
+        self._observer = observer
         self._snapshot = 0  # segments covered by the newest snapshot
         self._waiting: list[_Append] = []
         self._size = 0  # bytes of _waiting
@@ -108,7 +108,8 @@ class Journal:
         if self._pump is None or self._closing:
             raise RuntimeError("the journal is not open")
         loop = asyncio.get_running_loop()
-        entry = _Append(b"".join(map(encode_line, records)), loop.create_future())
+        entry = _Append(b"".join(map(encode_line, records)), len(records), loop.create_future())
+        self._observer.journal_queued(entry.records)
         self._size += len(entry.data)
         self._waiting.append(entry)
         if len(self._waiting) == 1:
@@ -159,6 +160,7 @@ class Journal:
             self._ended = error
         finally:
             for entry in self._waiting:
+                self._observer.journal_queued(-entry.records)
                 _settle(entry.durable, self._ended)
 
     async def _filled(self) -> bool:
@@ -183,7 +185,9 @@ class Journal:
         # Refusals may pass, too (a renewed Secret, a restored permission); giving up would lose what children did.
         began = asyncio.get_running_loop().time()
         await self._create([entry.data for entry in done], StoreError)
-        self._on_flush(asyncio.get_running_loop().time() - began, sum(entry.data.count(b"\n") for entry in done))
+        records = sum(entry.records for entry in done)
+        self._observer.journal_flushed(asyncio.get_running_loop().time() - began, records)
+        self._observer.journal_queued(-records)
         del self._waiting[:count]
         self._size -= size
         for entry in done:
@@ -191,8 +195,17 @@ class Journal:
 
     async def _create(self, lines: list[bytes], lasting: type[StoreError]) -> None:
         number = self.last + 1
-        await self._insist(lambda: self._store.create(segment_key(number), compress(b"".join(lines))), lasting)
+        await self._insist(lambda: self._write(segment_key(number), b"".join(lines)), lasting)
         self.last = number
+
+    def _write(self, key: str, data: bytes) -> None:
+        try:
+            self._store.create(key, compress(data))
+        except AlreadyExists:  # an answer, too
+            raise
+        except StoreError:
+            self._observer.journal_failed()
+            raise
 
     async def _insist(self, call: Callable[[], T], lasting: type[StoreError]) -> T:
         """Call in a thread until it does not raise `lasting`; `AlreadyExists` is an answer, not trouble."""

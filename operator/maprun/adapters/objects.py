@@ -1,11 +1,13 @@
 """Small things said to and asked of the API server about one run: its status, its events, a Secret, a trial of its Job.
 
-Rule 1: each function is one call and names its errors; nothing is repeated here.
+Rule 1: each function is one call and names its errors; nothing is repeated here, but for the wait for our kind.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import logging
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -17,6 +19,9 @@ from maprun.model import API_VERSION, GROUP, KIND, PLURAL, VERSION, RunRef
 
 REPORTER: Final = "maprun.dev/operator"
 NOTE_LIMIT: Final = 1024  # bytes; the API server refuses a longer note
+SERVED_SECONDS: Final = 2.0  # between two looks for our kind
+
+log = logging.getLogger("maprun")
 
 
 class RunEvent(msgspec.Struct, frozen=True):
@@ -39,6 +44,17 @@ class _Known(msgspec.Struct):
 
 class _Secret(msgspec.Struct):
     data: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"_Secret({', '.join(self.data)})"
+
+
+class _Kind(msgspec.Struct):
+    name: str
+
+
+class _Kinds(msgspec.Struct):
+    resources: list[_Kind]
 
 
 async def patch_status(client: ClusterClient, run: RunRef, status: dict[str, Any]) -> None:
@@ -104,6 +120,24 @@ async def read_secret(client: ClusterClient, namespace: str, name: str) -> dict[
     answer = await client.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
     data = msgspec.json.decode(answer, type=_Secret).data
     return {key: base64.b64decode(value) for key, value in data.items()}
+
+
+async def served(client: ClusterClient) -> None:
+    """Returns when the API server has our kind. That takes no right but the one to look around, which everyone has."""
+    missing = False
+    while True:
+        try:
+            known = await client.request("GET", f"/apis/{GROUP}/{VERSION}")
+        except ApiError as error:
+            if error.status != 404 and not error.unavailable:
+                raise
+        else:
+            if any(each.name == PLURAL for each in msgspec.json.decode(known, type=_Kinds).resources):
+                return
+        if not missing:
+            log.warning("The API server has no %s.%s yet; waiting for the CRD", PLURAL, GROUP)
+        missing = True
+        await asyncio.sleep(SERVED_SECONDS)
 
 
 async def check_job(client: ClusterClient, job: dict[str, Any]) -> str:

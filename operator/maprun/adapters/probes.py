@@ -6,6 +6,7 @@ Rule 2: only GET and HEAD are answered. Nothing can be changed here, and of a ru
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -19,8 +20,8 @@ PORT: Final = 8080
 PATHS: Final = ("/metrics", "/healthz", "/readyz")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Check = Callable[[], str | None]
-"""What is wrong right now, in words for the one who reads the probe's failure; None when all is well."""
+Check = Callable[[], str]
+"""What is wrong right now, in words for the one who reads the probe's failure; "" when all is well."""
 
 
 class Probes:
@@ -56,7 +57,9 @@ class Probes:
 
     async def _metrics(self, request: web.Request) -> web.Response:
         encode, content_type = _encoder(request.headers.get("Accept", ""))
-        return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
+        # With many live runs that takes longer than the event loop should be kept waiting.
+        body = await asyncio.to_thread(encode, self._registry)
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
 
 def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:

@@ -151,8 +151,9 @@ class ResourceReporter:
         """Create an event about the run, once, while there are not too many."""
         if self._events >= EVENTS_AT_MOST and event.key != status.FINISHED:
             return
-        mark = hashlib.sha256(f"{self._run.uid}/{event.key}".encode()).hexdigest()[:16]
-        told = RunEvent(f"{self._run.name}.{mark}", event.type, event.reason, event.message, time.time())
+        told = RunEvent(
+            f"{self._run.name}.{self._mark(event.key)}", event.type, event.reason, event.message, time.time()
+        )
         try:
             await create_event(self._client, self._run, told)
         except ApiError as error:
@@ -160,6 +161,12 @@ class ResourceReporter:
                 raise
             log.warning("%s/%s: an event is refused: %s", self._run.namespace, self._run.name, error)
         self._events += 1
+
+    def _mark(self, key: str) -> str:
+        """What names an event: the same for the same turn of the same run. `kubectl describe` sorts by it."""
+        turn = key.partition(".")[0]
+        place = status.TURNS.index(turn)
+        return f"{place}{hashlib.sha256(f'{self._run.uid}/{key}'.encode()).hexdigest()[:15]}"
 
 
 class Reporters:

@@ -13,16 +13,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import boto3
 from botocore import exceptions as boto
 from botocore.config import Config
 from urllib3.exceptions import HTTPError
 
+from maprun.adapters import s3_calls, s3_guard
 from maprun.adapters.s3_access import S3Access
-from maprun.adapters.s3_errors import explained
-from maprun.errors import AlreadyExists, Changed, StoreUnavailable
-from maprun.ports import ObjectInfo, Reading
+from maprun.adapters.s3_errors import explained, s3_answers
+from maprun.core import places
+from maprun.errors import AlreadyExists, Changed, StoreError, StoreUnavailable
+from maprun.ports import UNOBSERVED, ObjectInfo, Observer, Reading
 
 CHUNK: Final = 1 << 18  # bytes of one read from the wire
 PART: Final = 8 << 20  # bytes of one part of an upload; 10,000 parts are S3's limit, so 80 GiB an object
@@ -33,8 +36,13 @@ CUT: Final = (boto.HTTPClientError, boto.IncompleteReadError, boto.ResponseStrea
 
 
 @lru_cache(maxsize=64)
-def client(access: S3Access) -> Any:
-    """A boto3 S3 client, one for each `access`. Threads may share it, but no session: so each has its own."""
+def client(access: S3Access, observer: Observer = UNOBSERVED) -> Any:
+    """A boto3 S3 client, one for each `access`. Threads may share it, but no session: so each has its own.
+
+    `observer` is told of each request, boto3's own repetitions too.
+
+    `StoreError`: endpoint or region have no valid form.
+    """
     config = Config(
         signature_version="s3v4",
         connect_timeout=5,
@@ -54,7 +62,17 @@ def client(access: S3Access) -> Any:
         region_name=access.region or None,
     )
     region = session.region_name or "us-east-1"
-    return session.client("s3", endpoint_url=access.endpoint or None, region_name=region, config=config)
+    try:
+        where = urlsplit(access.endpoint)
+        if "@" in where.netloc or where.port == 0:
+            raise ValueError("not an endpoint")
+        made: Any = session.client("s3", endpoint_url=access.endpoint or None, region_name=region, config=config)
+    except (ValueError, boto.BotoCoreError):  # without its text: it may show a password inside the URL
+        raise StoreError("the S3 server's endpoint or region has no valid form; check both") from None
+    if access.guarded:
+        s3_guard.guard(made._endpoint.http_session._manager.pool_classes_by_scheme, loopback=access.loopback)
+    s3_calls.observe(made.meta.events, observer)
+    return made
 
 
 class S3Store:
@@ -80,9 +98,9 @@ class S3Store:
     def create(self, key: str, data: bytes) -> None:
         """Write if absent. Where these very bytes are there, an earlier try of ours took effect: a success."""
         for attempt in range(CONFLICTS):
-            with self._errors("PutObject", key):
+            with self._errors("PutObject", key), s3_answers("PutObject", self._bucket, self._prefix + key):
                 try:
-                    self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data, IfNoneMatch="*")
+                    self._client.put_object(**self._where(key), Body=data, IfNoneMatch="*")
                     return
                 except boto.ClientError as error:
                     if _status(error) not in (409, 412):
@@ -97,17 +115,15 @@ class S3Store:
 
     def write(self, key: str, chunks: Iterable[bytes], content_type: str) -> int:
         """Write or replace by a multipart upload, one part in memory; it shows under its key complete or not at all."""
-        where = {"Bucket": self._bucket, "Key": self._prefix + key}
-        parts = _parts(chunks)
+        where, parts = self._where(key), _parts(chunks)
         first = next(parts, b"")
         with self._errors("PutObject", key):
-            if not first:  # an upload of no parts is not allowed
-                self._client.put_object(**where, Body=b"", ContentType=content_type)
-                return 0
-            upload = {
-                **where,
-                "UploadId": self._client.create_multipart_upload(**where, ContentType=content_type)["UploadId"],
-            }
+            with s3_answers("PutObject", self._bucket, self._prefix + key):
+                if not first:  # an upload of no parts is not allowed
+                    self._client.put_object(**where, Body=b"", ContentType=content_type)
+                    return 0
+                begun = self._client.create_multipart_upload(**where, ContentType=content_type)
+                upload = {**where, "UploadId": begun["UploadId"]}
             try:
                 return self._upload(upload, first, parts)
             except BaseException:
@@ -117,22 +133,26 @@ class S3Store:
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
         """All objects below `prefix` behind `start_after`, page by page."""
+        self._check(places.text_problem(prefix), prefix)
         request: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
         if start_after:
             request["StartAfter"] = self._prefix + start_after
         while True:
-            with self._errors("ListObjectsV2", prefix):
+            with (
+                self._errors("ListObjectsV2", prefix),
+                s3_answers("ListObjectsV2", self._bucket, self._prefix + prefix),
+            ):
                 page = self._client.list_objects_v2(**request)
-            for entry in page.get("Contents", ()):
-                yield self._info(entry)
-            if not page.get("IsTruncated"):
+                entries = [self._info(entry) for entry in page.get("Contents", ())]
+                request["ContinuationToken"] = page["NextContinuationToken"] if page.get("IsTruncated") else ""
+            yield from entries
+            if not request["ContinuationToken"]:
                 return
-            request["ContinuationToken"] = page["NextContinuationToken"]
 
     def delete(self, key: str) -> None:
         """Remove the object; S3 does not mind an absent one."""
-        with self._errors("DeleteObject", key):
-            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+        with self._errors("DeleteObject", key), s3_answers("DeleteObject", self._bucket, self._prefix + key):
+            self._client.delete_object(**self._where(key))
 
     def _adopt(self, key: str, data: bytes) -> None:
         if self.read(key) != data:
@@ -144,11 +164,13 @@ class S3Store:
         part = first
         while part:
             number = len(done) + 1
-            answer = self._client.upload_part(**upload, PartNumber=number, Body=part)
-            done.append({"PartNumber": number, "ETag": answer["ETag"]})
+            with s3_answers("PutObject", self._bucket, upload["Key"]):
+                answer = self._client.upload_part(**upload, PartNumber=number, Body=part)
+                done.append({"PartNumber": number, "ETag": answer["ETag"]})
             size += len(part)
             part = next(parts, b"")
-        self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": done})
+        with s3_answers("PutObject", self._bucket, upload["Key"]):
+            self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": done})
         return size
 
     def _info(self, entry: dict[str, Any]) -> ObjectInfo:
@@ -160,6 +182,15 @@ class S3Store:
             storage_class=entry.get("StorageClass", "STANDARD"),
         )
 
+    def _where(self, key: str) -> dict[str, str]:
+        """Bucket and key of a request. `StoreError` when the key cannot be that of an object in this bucket."""
+        self._check(places.key_problem(self._prefix + key), key)
+        return {"Bucket": self._bucket, "Key": self._prefix + key}
+
+    def _check(self, problem: str, key: str) -> None:
+        if problem:
+            raise StoreError(f"bucket {self._bucket}, key {self._prefix + key!a}: {problem}")
+
     def _name(self, key: str) -> str:
         return f"bucket {self._bucket}, key {self._prefix + key}"
 
@@ -167,7 +198,7 @@ class S3Store:
     def _errors(self, operation: str, key: str) -> Iterator[None]:
         try:
             yield
-        except (boto.BotoCoreError, boto.ClientError, HTTPError) as error:
+        except (boto.BotoCoreError, boto.ClientError, HTTPError, s3_guard.Forbidden) as error:
             raise explained(
                 error, operation, self._bucket, self._prefix + key, self._client.meta.endpoint_url
             ) from error
@@ -179,9 +210,10 @@ class _S3Reading:
     def __init__(self, store: S3Store, key: str, if_match: str) -> None:
         self._store, self._key, self._offset = store, key, 0
         answer = self._get({"IfMatch": if_match} if if_match else {})
-        self.etag: str = answer["ETag"]
-        self.size: int = answer["ContentLength"]
-        self._body = answer["Body"]
+        with s3_answers("GetObject", store._bucket, key):
+            self.etag: str = answer["ETag"]
+            self.size: int = answer["ContentLength"]
+            self._body = answer["Body"]
 
     def __iter__(self) -> Iterator[bytes]:
         tries = 0
@@ -212,9 +244,10 @@ class _S3Reading:
 
     def _get(self, condition: dict[str, str]) -> Any:
         store = self._store
-        with store._errors("GetObject", self._key):
+        where = store._where(self._key)
+        with store._errors("GetObject", self._key), s3_answers("GetObject", store._bucket, where["Key"]):
             try:
-                return store._client.get_object(Bucket=store._bucket, Key=store._prefix + self._key, **condition)
+                return store._client.get_object(**where, **condition)
             except boto.ClientError as error:
                 if _status(error) != 412:
                     raise

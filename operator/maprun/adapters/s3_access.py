@@ -12,7 +12,8 @@ class S3Access(msgspec.Struct, frozen=True, omit_defaults=True):
     """How to reach an S3 server. All empty: AWS, with the process's own credentials (environment, profile, role).
 
     `endpoint` is a URL; with one, buckets are addressed in the path (`endpoint/bucket/key`), as servers other than AWS
-    need it.
+    need it. `guarded`: the endpoint comes from a run, so that it must not lead to what `s3_guard` forbids; `loopback`
+    then says whether this machine is allowed.
     """
 
     endpoint: str = ""
@@ -20,6 +21,8 @@ class S3Access(msgspec.Struct, frozen=True, omit_defaults=True):
     access_key_id: str = ""
     secret_access_key: str = ""
     session_token: str = ""
+    guarded: bool = False
+    loopback: bool = False
 
     def __repr__(self) -> str:
         credentials = "its own credentials" if self.access_key_id else "default credentials"

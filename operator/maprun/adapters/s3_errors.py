@@ -1,19 +1,26 @@
 """What S3 and boto3 errors mean, in the store's words: a table from error code to kind, and what the user can do.
 
 Rule 1: codes first, then the HTTP status: servers other than AWS know fewer codes.
-Rule 2: a message holds operation, bucket, key, endpoint and code, not the server's text: that may quote the request.
+Rule 2: a message holds operation, bucket, key, endpoint and code, not the server's text: that may quote the request,
+        and an endpoint may lead to something that is no S3 server at all. A code is one word, or it is left out.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from botocore import exceptions as boto
+from urllib3.exceptions import HTTPError
 
+from maprun.adapters.s3_guard import Forbidden
 from maprun.errors import AccessDenied, NotFound, StoreError, StoreUnavailable
 
 KEYS = "check the access key id and the secret access key of this S3 server"
 REGION = "the bucket lies in another region: set the region to the bucket's own"
+NOT_S3 = "the answer is not that of an S3 server: check the endpoint"
 LATER = "the server asks to come back later"
 
 CODES: Final[dict[str, tuple[type[StoreError], str]]] = {
@@ -50,16 +57,37 @@ PERMISSION: Final = {
 }
 
 
+_code = re.compile(r"[A-Za-z0-9.]{1,64}")
+
+
 def explained(error: Exception, operation: str, bucket: str, key: str, endpoint: str) -> StoreError:
     """The store's error for one of boto3's, about `operation` (an S3 API name) on a bucket and full key."""
     kind, advice = _answered(error, operation) if isinstance(error, boto.ClientError) else _unanswered(error, endpoint)
-    what = f"prefix {key!r}" if operation == "ListObjectsV2" else f"key {key}"
-    return kind(f"{operation} of bucket {bucket}, {what}: {advice}")
+    return kind(f"{subject(operation, bucket, key)}: {advice}")
+
+
+@contextmanager
+def s3_answers(operation: str, bucket: str, key: str) -> Iterator[None]:
+    """What cannot be read of an answer was not said by an S3 server: `StoreError`, in place of boto3's error, which
+    would show the answer.
+    """
+    try:
+        yield
+    except (boto.BotoCoreError, boto.ClientError, HTTPError, Forbidden, StoreError):
+        raise
+    except Exception:
+        raise StoreError(f"{subject(operation, bucket, key)}: {NOT_S3}") from None
+
+
+def subject(operation: str, bucket: str, key: str) -> str:
+    """What a message is about: how each of them begins."""
+    return f"{operation} of bucket {bucket}, " + (f"prefix {key!r}" if operation == "ListObjectsV2" else f"key {key}")
 
 
 def _answered(error: boto.ClientError, operation: str) -> tuple[type[StoreError], str]:
     response: dict[str, Any] = error.response  # type: ignore[assignment]
-    code = str(response.get("Error", {}).get("Code", ""))
+    said = str(response.get("Error", {}).get("Code", ""))
+    code = said if _code.fullmatch(said) else ""
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code in CODES:
         kind, advice = CODES[code]
@@ -79,6 +107,8 @@ def _answered(error: boto.ClientError, operation: str) -> tuple[type[StoreError]
 def _unanswered(error: Exception, endpoint: str) -> tuple[type[StoreError], str]:
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError | boto.CredentialRetrievalError):
         return AccessDenied, "no credentials: provide AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    if isinstance(error, Forbidden):
+        return AccessDenied, f"{endpoint} leads to {error}, which no run may reach: name another endpoint"
     if isinstance(error, boto.ParamValidationError):
         return StoreError, "bucket or key is not a valid S3 name"
     if isinstance(error, boto.SSLError):

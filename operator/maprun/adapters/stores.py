@@ -13,8 +13,9 @@ import msgspec
 
 from maprun.adapters.directory import DirectoryStore
 from maprun.adapters.s3_access import S3Access
+from maprun.core.places import Place
 from maprun.errors import StoreError
-from maprun.ports import Store
+from maprun.ports import UNOBSERVED, Observer, Store
 
 FORMS: Final = "expected file:///directory or s3://bucket/prefix"
 
@@ -32,22 +33,22 @@ class BucketsRef(msgspec.Struct, frozen=True, omit_defaults=True):
     root: str = ""
     access: S3Access = S3Access()
 
-    def open(self) -> Buckets:
+    def open(self, observer: Observer = UNOBSERVED) -> Buckets:
         """The buckets that this value means."""
-        return DirectoryBuckets(Path(self.root)) if self.root else S3Buckets(self.access)
+        return DirectoryBuckets(Path(self.root)) if self.root else S3Buckets(self.access, observer)
 
 
 class S3Buckets:
     """S3 buckets by name, all through one client."""
 
-    def __init__(self, access: S3Access) -> None:
-        self._access = access
+    def __init__(self, access: S3Access, observer: Observer = UNOBSERVED) -> None:
+        self._access, self._observer = access, observer
 
     def bucket(self, name: str) -> Store:
         """The bucket of that name."""
         from maprun.adapters import s3
 
-        return s3.S3Store(s3.client(self._access), name)
+        return s3.S3Store(s3.client(self._access, self._observer), name)
 
 
 class DirectoryBuckets:
@@ -63,7 +64,7 @@ class DirectoryBuckets:
         return DirectoryStore(self._root / name, title=f"bucket {name}", must_exist=True)
 
 
-def open_store(url: str, access: S3Access = S3Access()) -> Store:
+def open_store(url: str, access: S3Access = S3Access(), observer: Observer = UNOBSERVED) -> Store:
     """The store at a URL: `file:///absolute/directory`, `s3://bucket`, or `s3://bucket/prefix`.
 
     A `/` behind the prefix is implied. `StoreError` for any other form. Nothing is created or contacted yet.
@@ -73,16 +74,17 @@ def open_store(url: str, access: S3Access = S3Access()) -> Store:
         raise StoreError(f"store {url!r}: {FORMS}, without ? and #")
     if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
         return DirectoryStore(Path(unquote(parts.path)))
-    if parts.scheme == "s3" and parts.netloc:
-        return (
-            S3Buckets(access).bucket(parts.netloc)
-            if parts.path in ("", "/")
-            else _prefixed(parts.netloc, parts.path, access)
-        )
+    if place := s3_place(url):
+        from maprun.adapters import s3
+
+        return s3.S3Store(s3.client(access, observer), place.bucket, place.prefix)
     raise StoreError(f"store {url!r}: {FORMS}")
 
 
-def _prefixed(bucket: str, path: str, access: S3Access) -> Store:
-    from maprun.adapters import s3
-
-    return s3.S3Store(s3.client(access), bucket, path.strip("/") + "/")
+def s3_place(url: str) -> Place | None:
+    """Bucket and prefix of a store in S3; None for any other."""
+    parts = urlsplit(url)
+    if parts.scheme != "s3" or not parts.netloc:
+        return None
+    inside = parts.path.strip("/")
+    return Place(parts.netloc, inside and inside + "/")

@@ -4,7 +4,7 @@ Rule 1: a sink is told everything, in order: first the whole collection, then ea
 collection again.
 Rule 2: a watch that falls silent is as bad as one that is cut: the server sends a bookmark each minute, so silence is
 a fault.
-Rule 3: nothing ends this but `cancel`; every error is waited out, with growing pauses.
+Rule 3: nothing ends this but `close`; every error is waited out, with growing pauses.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import msgspec
 
 from maprun.adapters.cluster import ApiError, ClusterClient
 from maprun.core.resources import Thing
+from maprun.ports import UNOBSERVED, Observer
 
 V = TypeVar("V", bound=Thing)
 S = TypeVar("S", bound=Thing, contravariant=True)
@@ -77,19 +78,52 @@ class Follower(Generic[V]):
     whole list.
     """
 
-    def __init__(self, client: ClusterClient, path: str, selector: str, view: type[V], sink: Sink[V]) -> None:
+    def __init__(
+        self,
+        client: ClusterClient,
+        path: str,
+        selector: str,
+        view: type[V],
+        sink: Sink[V],
+        observer: Observer = UNOBSERVED,
+    ) -> None:
         self._client = client
         self._path = path
+        self._observer = observer
         self._selector = selector
         self._sink = sink
         self._page: msgspec.json.Decoder[_Page[V]] = msgspec.json.Decoder(_Page[view])  # type: ignore[valid-type]
         self._event: msgspec.json.Decoder[_Event[V]] = msgspec.json.Decoder(_Event[view])  # type: ignore[valid-type]
         self._version = ""
         self._pause = FIRST_PAUSE
+        self._task: asyncio.Task[None] | None = None
         self.ready = asyncio.Event()
 
-    async def run(self) -> None:
-        """Follow until cancelled."""
+    @property
+    def resource(self) -> str:
+        """What is followed, in the plural."""
+        return self._path.rpartition("/")[2]
+
+    @property
+    def dead(self) -> str:
+        """That following has ended, and why, in words; "" while it goes on."""
+        if self._task is None or not self._task.done():
+            return ""
+        error = None if self._task.cancelled() else self._task.exception()
+        why = f"ended with {type(error).__name__}: {error}" if error else "was ended"
+        return f"the watch of {self.resource} {why}"
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._task = asyncio.create_task(self._run(), name=f"watch of {self._path}")
+
+    async def close(self) -> None:
+        """Stop following."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
         while True:
             try:
                 if not self._version:
@@ -148,6 +182,7 @@ class Follower(Generic[V]):
         await self._rest()
 
     async def _rest(self) -> None:
+        self._observer.watch_restarted(self.resource)
         await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))
         self._pause = min(LONGEST_PAUSE, self._pause * 2)
 

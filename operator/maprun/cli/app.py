@@ -107,6 +107,15 @@ def operator(
             help="Runs without a Secret of their own use the operator's S3 credentials.",
         ),
     ] = False,
+    s3_endpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--s3-endpoint",
+            envvar="MAPRUN_S3_ENDPOINTS",
+            metavar="URL",
+            help="S3 server that runs may name in spec.s3.endpoint; may be repeated. Default: any but local ones.",
+        ),
+    ] = None,
     port: Annotated[
         int, typer.Option(envvar="MAPRUN_PORT", min=1, max=65_535, help="Port of /metrics, /healthz, /readyz.")
     ] = 8080,
@@ -129,5 +138,6 @@ def operator(
         kubeconfig=kubeconfig,
         context=context,
         s3=s3_from(),
+        s3_endpoints=tuple(s3_endpoint or ()),
     )
     raise typer.Exit(operate.operator(settings))

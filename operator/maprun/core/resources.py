@@ -34,6 +34,11 @@ class Labels(View, frozen=True, gc=False):
         return int(self.items) if self.items.isdecimal() else 1
 
 
+def run_key(namespace: str, uid: str) -> str:
+    """What the objects of a run have in common, within the one namespace that they can be in."""
+    return f"{namespace}/{uid}"
+
+
 class Metadata(View, frozen=True, gc=False):
     name: str = ""
     namespace: str = ""
@@ -43,6 +48,11 @@ class Metadata(View, frozen=True, gc=False):
     deletionTimestamp: str | None = None
     deletionGracePeriodSeconds: int | None = None
     labels: Labels = Labels()
+
+    @property
+    def run(self) -> str:
+        """Key of the run that the object says it belongs to."""
+        return run_key(self.namespace, self.labels.run_uid)
 
     @property
     def version(self) -> int:

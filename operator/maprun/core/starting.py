@@ -38,6 +38,11 @@ CONFIG_TROUBLE: Final = frozenset(
         "PostStartHookError",
     }
 )
+POD_SECURITY: Final = "violates PodSecurity"
+KEEP_TO_STANDARD: Final = (
+    "spec.itemProcessor.jobTemplate must keep to the Pod Security Standard of the namespace: delete the run, and make "
+    "it with a template that does"
+)
 TROUBLE: Final = HOPELESS | PULL_TROUBLE | CONFIG_TROUBLE
 
 
@@ -80,6 +85,15 @@ def image_works(pod: PodView) -> bool:
         or (status.state.terminated and status.state.terminated.reason not in outcomes.CANNOT_START)
         for status in pod.status.containerStatuses
     )
+
+
+def warned(name: str, reason: str, message: str) -> str:
+    """A warning of Kubernetes about a Job or pod, in words for the user; with what to do where its own do not say it.
+
+    Pod Security refuses pods and not Jobs, so that the Job is taken and nothing but an event tells why it has no pod.
+    """
+    advice = f". {KEEP_TO_STANDARD}" if POD_SECURITY in message else ""
+    return f"{name} does not start: {reason}: {message}{advice}"
 
 
 def start_failed(

@@ -29,6 +29,8 @@ CAUSE_SHOWN: Final = 256  # characters of one cause
 MESSAGE_SHOWN: Final = 1024
 OUTPUT_SHOWN: Final = 8 * 1024  # bytes
 FINISHED: Final = "finished"  # key of the event that tells the end
+TURNS: Final = ("waits", "started", "planned", "waiting", "trouble", "error", "tolerance", FINISHED)
+"""How the keys of events begin, in the order in which a run comes to them."""
 NORMAL: Final = "Normal"
 WARNING: Final = "Warning"
 

@@ -1,0 +1,4 @@
+"""The chart's Grafana dashboard: `python -m tools.dashboard` writes charts/maprun/files/dashboard.json.
+
+`runs`, `children` and `operator` say what is shown, `queries` how it is asked for, `panels` how a kind of panel looks.
+"""
