@@ -20,7 +20,7 @@ export PYTHON
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint format generate pictures verify programs cluster-up cluster-down cluster-status e2e demo-cluster demo-cluster-down bench-jobs bench-start image sbom audit clean
+.PHONY: help demo test test-fast lint format generate pictures verify programs cluster-up cluster-down cluster-status e2e demo-cluster demo-cluster-down conformance bench-jobs bench-readers bench-start image sbom audit clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,8 +85,15 @@ demo-cluster: $(DEV) ## A cluster with MapRun and a first run, which stays (Linu
 demo-cluster-down: $(DEV) ## Take it down
 	@$(PY) -m tests.cluster down --name demo
 
+conformance: $(DEV) ## Run recorded cases: CASES=folder, AREA='reader-* context'
+	@test -n "$(CASES)" || { echo "say where the cases are: make conformance CASES=folder"; exit 1; }
+	@set -f; $(PY) -m tools.conformance "$(CASES)" $(foreach area,$(AREA),--area '$(area)')
+
 bench-jobs: $(DEV) ## Measure Jobs a second through a MapRun against the raw floor
 	@$(PY) -m bench.jobs $(ARGS)
+
+bench-readers: $(DEV) ## Measure the readers against the bare libraries
+	@$(PY) -m bench.readers $(ARGS)
 
 bench-start: $(DEV) ## Measure how soon the operator works; ARGS=--image: as a pod
 	@$(PY) -m bench.start $(ARGS)

@@ -6,15 +6,19 @@ Rule 1: both judges name the same path. Where `message` is that of a rule, both 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from maprun.core.validation import NAME, RULES
+from maprun.core.rule import NAME, NUMBERS
+from maprun.core.rules import RULES
 from maprun.model import API_VERSION, KIND
 
 Json = dict[str, Any]
 
 JOB: Final[Json] = {"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "handler:1"}]}}}}
-RULE_MESSAGES: Final = {NAME.message} | {rule.message for rules in RULES.values() for rule in rules if rule.cel}
+BY_SERVER: Final = {(NAME.field, NAME.message)} | {
+    (f".{rule.field}", rule.message) for rules in RULES.values() for rule in rules if rule.cel
+}
 
 
 class Case(NamedTuple):
@@ -28,7 +32,7 @@ class Case(NamedTuple):
     @property
     def by_rule(self) -> bool:
         """True when the API server says the same words."""
-        return self.message in RULE_MESSAGES
+        return any(self.path.endswith(field) and self.message == message for field, message in BY_SERVER)
 
 
 def resource(name: str = "good", **spec: Any) -> Json:
@@ -75,6 +79,36 @@ def writing(**parameters: Any) -> Json:
     return resource(resultWriter={"resource": "s3:putObject", "parameters": {"bucket": "results", **parameters}})
 
 
+def reading(config: Json | None = None, form: str = "parameters", **arguments: Any) -> Json:
+    """A reader of one CSV object, or of something else; None leaves an argument out."""
+    given = {"bucket": "data", "key": "a.csv"} | arguments
+    config = {"inputType": "CSV", "csvHeaderLocation": "FIRST_ROW"} if config is None else config
+    named = {name: value for name, value in given.items() if value is not None and name != "resource"}
+    return {"resource": arguments.get("resource", "s3:getObject"), form: named, "readerConfig": config}
+
+
+def read(config: Json | None = None, **arguments: Any) -> Json:
+    """A MapRun with such a reader."""
+    return resource(itemReader=reading(config, **arguments))
+
+
+def jsonata(**spec: Any) -> Json:
+    """A MapRun with expressions."""
+    return resource(queryLanguage="JSONata", **spec)
+
+
+def numbered(field: str, value: Any, language: str = "JSONPath", **beside: Any) -> Json:
+    """A MapRun with a number at this place, and further fields `beside` it."""
+    owner, _, name = field.rpartition(".")
+    fields = {name: value, **beside}
+    if owner == "itemReader.readerConfig":
+        config = {"inputType": "JSON", **fields}
+        form = "parameters" if language == "JSONPath" else "arguments"
+        return resource(queryLanguage=language, itemReader=reading(config, form))
+    least = {"maxItemsPerBatch": 5} if not name.startswith("maxItemsPerBatch") else {}
+    return resource(queryLanguage=language, **({owner: {**least, **fields}} if owner else fields))
+
+
 def message_of(kind: str, field: str, number: int = 0) -> str:
     """The message of a rule in the table, by its struct and field (the first one, or a later one)."""
     found = [
@@ -98,20 +132,74 @@ NO_RATE: Final = message_of("Retrier", "backoffRate")
 NOT_ALONE: Final = message_of("Retrier", "errorEquals")
 NOT_LAST: Final = message_of("ItemProcessor", "retry")
 NO_CONTAINER: Final = message_of("ItemProcessor", CONTAINERS)
-DECIMAL: Final = r"must be a string that matches '^[0-9]{1,8}(\\.[0-9]{1,6})?$'"
+NO_INTEGER: Final = "must be an integer, or with JSONata an expression in {% %}"
+NO_DECIMAL: Final = (
+    'must be an integer, a decimal string such as "2.5" with at most 6 places, or with JSONata an expression in {% %}'
+)
 JOB_PATH: Final = "spec.itemProcessor.jobTemplate"
 RETRY: Final = "spec.itemProcessor.retry"
 READER: Final = "spec.itemReader"
+WRITER: Final = "spec.resultWriter"
+CONFIG: Final = f"{READER}.readerConfig"
 UNKNOWN: Final = "is not a field of a MapRun"
+ONLY_JSONPATH: Final = "must be left out but with queryLanguage JSONPath"
+ONLY_JSONATA: Final = "must be left out but with queryLanguage JSONata"
+LISTING: Final = {"resource": "s3:listObjectsV2", "key": None}
+LOCAL: Final = {"resource": "configmap", "bucket": None, "name": "data"}
+PARQUET: Final = {"inputType": "PARQUET"}
+
+
+def writer(config: Json | None = None, form: str = "parameters", **arguments: Any) -> Json:
+    """A writer to a bucket."""
+    named = {"bucket": "results"} | arguments
+    given = {name: value for name, value in named.items() if value is not None}
+    return {"resource": "s3:putObject", form: given} | ({"writerConfig": config} if config else {})
+
+
+def _argument_cases(form: str) -> Iterator[Case]:
+    """What must and must not be among the arguments of a reader, in either form."""
+
+    def case(sentence: str, field: str, number: int, config: Json | None = None, **arguments: Any) -> Case:
+        language = "JSONPath" if form == "parameters" else "JSONata"
+        body = resource(queryLanguage=language, itemReader=reading(config, form, **arguments))
+        message = message_of("ItemReader", f"{form}.{field}", number)
+        return Case(f"{sentence}, in {form}", body, f"{READER}.{form}.{field}", message)
+
+    yield case("one object, but no key", "key", 0, key=None)
+    yield case("one object, but no bucket", "bucket", 0, bucket=None)
+    yield case("a ConfigMap with a bucket", "bucket", 1, **LOCAL | {"bucket": "data"})
+    yield case("a Secret with an owner", "expectedBucketOwner", 0, **LOCAL, expectedBucketOwner="123456789012")
+    yield case("a ConfigMap without a name", "name", 0, **LOCAL | {"name": None})
+    yield case("an object with a name", "name", 0, name="data")
+    yield case("a listing with a key", "key", 1, {}, **LISTING | {"key": "a.json"})
+    yield case("one object with a prefix", "prefix", 0, prefix="a/")
+    yield case("a listing with a version", "versionId", 0, {}, **LISTING, versionId="1")
+    yield case("a version of a Parquet file", "versionId", 0, PARQUET, versionId="1")
+
+
+def _number_cases(field: str) -> Iterator[Case]:
+    """What goes for every number that may be given by a path or an expression."""
+    name = field.rpartition(".")[2]
+    beside = f"must be left out beside {name}: only one of the two may be there"
+    both = numbered(field, 5, **{f"{name}Path": "$.n"})
+    yield Case(f"{field} with its path", both, f"spec.{field}Path", beside)
+    with_path = numbered(f"{field}Path", "$.n", "JSONata")
+    yield Case(f"{field}Path with JSONata", with_path, f"spec.{field}Path", ONLY_JSONPATH)
+    needs = "must be a number; an expression in {% %} needs queryLanguage JSONata"
+    yield Case(f"{field} as an expression with JSONPath", numbered(field, "{% 1 %}"), f"spec.{field}", needs)
+
+
+_PER_FORM: Final = [case for form in ("parameters", "arguments") for case in _argument_cases(form)]
+
 
 BAD: Final = (
     # What the resource is.
     Case("a name that is too long for its Jobs", resource(name="n" * 41), "metadata.name", NAME.message),
     Case("no itemProcessor", body({}), "spec.itemProcessor", "is required"),
-    Case("a field that does not exist", resource(itemBatcher={}), "spec.itemBatcher", UNKNOWN),
-    Case("a field that does not exist, deeper", get_object(versionId="1"), f"{READER}.parameters.versionId", UNKNOWN),
+    Case("a field that does not exist", resource(itemMixer={}), "spec.itemMixer", UNKNOWN),
+    Case("a field that does not exist, deeper", get_object(version="1"), f"{READER}.parameters.version", UNKNOWN),
     # Numbers.
-    Case("a number as text", resource(maxConcurrency="5"), "spec.maxConcurrency", "must be an integer, not str"),
+    Case("a number as text", resource(maxConcurrency="5"), "spec.maxConcurrency", NO_INTEGER),
     Case("a negative number", resource(maxConcurrency=-1), "spec.maxConcurrency", "must be an integer >= 0"),
     Case(
         "more than 10,000 at once",
@@ -127,8 +215,8 @@ BAD: Final = (
     ),
     Case("101 percent", resource(toleratedFailurePercentage=101), f"spec.{PERCENTAGE}", "must be an integer <= 100"),
     Case("100.000001 percent", resource(toleratedFailurePercentage="100.000001"), f"spec.{PERCENTAGE}", NO_PERCENTAGE),
-    Case("a percentage in words", resource(toleratedFailurePercentage="half"), f"spec.{PERCENTAGE}", DECIMAL),
-    Case("a negative percentage", resource(toleratedFailurePercentage="-1"), f"spec.{PERCENTAGE}", DECIMAL),
+    Case("a percentage in words", resource(toleratedFailurePercentage="half"), f"spec.{PERCENTAGE}", NO_DECIMAL),
+    Case("a negative percentage", resource(toleratedFailurePercentage="-1"), f"spec.{PERCENTAGE}", NO_DECIMAL),
     Case(
         "a percentage as a float",
         resource(toleratedFailurePercentage=5.5),
@@ -172,27 +260,79 @@ BAD: Final = (
         resource(itemReader={"resource": "s3:headObject", "parameters": {"bucket": "data"}}),
         f"{READER}.resource",
         "must be one of s3:getObject, s3:listObjectsV2,"
-        " arn:aws:states:::s3:getObject, arn:aws:states:::s3:listObjectsV2",
+        " arn:aws:states:::s3:getObject, arn:aws:states:::s3:listObjectsV2, configmap, secret",
     ),
+    Case("an empty key", get_object(key=""), f"{READER}.{KEY}", "must be a string of length >= 1"),
+    *(case for case in _PER_FORM if case.by_rule),
     Case(
         "a reader without parameters",
-        resource(itemReader={"resource": "s3:getObject"}),
+        resource(itemReader={"resource": "s3:listObjectsV2"}),
         f"{READER}.parameters",
-        "is required",
+        message_of("MapRunSpec", "itemReader.parameters"),
     ),
-    Case("one object, but no key", get_object(key=None), f"{READER}.{KEY}", message_of("ItemReader", KEY)),
-    Case("an empty key", get_object(key=""), f"{READER}.{KEY}", "must be a string of length >= 1"),
-    Case("a listing with a key", listing(key="a.json"), f"{READER}.{KEY}", message_of("ItemReader", KEY, 1)),
     Case(
-        "one object with a prefix",
-        get_object(prefix="a/"),
-        f"{READER}.parameters.prefix",
-        message_of("ItemReader", "parameters.prefix"),
+        "a reader without arguments",
+        jsonata(itemReader={"resource": "s3:listObjectsV2", "parameters": {"bucket": "data"}}),
+        f"{READER}.arguments",
+        message_of("MapRunSpec", "itemReader.arguments"),
     ),
     Case("one object of unknown format", get_object({}), f"{READER}.{TYPE}", message_of("ItemReader", TYPE)),
-    Case("one object in a format to come", get_object({"inputType": "CSV"}), f"{READER}.{TYPE}", "must be one of JSON"),
+    Case(
+        "objects of unknown format",
+        listing({"transformation": "LOAD_AND_FLATTEN"}),
+        f"{READER}.{TYPE}",
+        message_of("ItemReader", TYPE),
+    ),
+    Case(
+        "one object in a format to come",
+        get_object({"inputType": "AVRO"}),
+        f"{READER}.{TYPE}",
+        "must be one of CSV, JSON, JSONL, PARQUET, MANIFEST",
+    ),
     Case(
         "a listing with a format", listing({"inputType": "JSON"}), f"{READER}.{TYPE}", message_of("ItemReader", TYPE, 1)
+    ),
+    Case(
+        "manifests in a listing",
+        listing({"inputType": "MANIFEST", "transformation": "LOAD_AND_FLATTEN"}),
+        f"{READER}.{TYPE}",
+        message_of("ItemReader", TYPE, 2),
+    ),
+    Case(
+        "a manifest in a ConfigMap",
+        read({"inputType": "MANIFEST"}, **LOCAL),
+        f"{READER}.{TYPE}",
+        message_of("ItemReader", TYPE, 2),
+    ),
+    Case(
+        "an inventory with a format",
+        read({"inputType": "JSON", "manifestType": "S3_INVENTORY"}),
+        f"{READER}.{TYPE}",
+        message_of("ItemReader", TYPE, 3),
+    ),
+    Case(
+        "Athena's files in JSON",
+        read({"inputType": "JSON", "manifestType": "ATHENA_DATA"}),
+        f"{READER}.{TYPE}",
+        message_of("ItemReader", TYPE, 3),
+    ),
+    Case(
+        "Athena's files without a format",
+        read({"manifestType": "ATHENA_DATA"}),
+        f"{READER}.{TYPE}",
+        message_of("ItemReader", TYPE),
+    ),
+    Case(
+        "a listing of a manifest",
+        listing({"manifestType": "S3_INVENTORY"}),
+        f"{CONFIG}.manifestType",
+        message_of("ItemReader", "readerConfig.manifestType"),
+    ),
+    Case(
+        "one object to be flattened",
+        read({"inputType": "JSON", "transformation": "LOAD_AND_FLATTEN"}),
+        f"{CONFIG}.transformation",
+        message_of("ItemReader", "readerConfig.transformation"),
     ),
     Case(
         "a listing with a pointer",
@@ -201,10 +341,104 @@ BAD: Final = (
         message_of("ItemReader", POINTER),
     ),
     Case(
+        "a pointer into CSV",
+        read({"inputType": "CSV", "csvHeaderLocation": "FIRST_ROW", "itemsPointer": "/a"}),
+        f"{READER}.{POINTER}",
+        message_of("ItemReader", POINTER),
+    ),
+    Case(
         "a pointer that begins nowhere",
         get_object({"inputType": "JSON", "itemsPointer": "a"}),
         f"{READER}.{POINTER}",
         "must be a string that matches '^(/.*)?$'",
+    ),
+    Case(
+        "CSV with headers nowhere",
+        read({"inputType": "CSV"}),
+        f"{CONFIG}.csvHeaderLocation",
+        message_of("ReaderConfig", "csvHeaderLocation"),
+    ),
+    Case(
+        "CSV with headers to be given",
+        read({"inputType": "CSV", "csvHeaderLocation": "GIVEN"}),
+        f"{CONFIG}.csvHeaders",
+        message_of("ReaderConfig", "csvHeaders"),
+    ),
+    Case(
+        "an owner in words",
+        read(expectedBucketOwner="me"),
+        f"{READER}.parameters.expectedBucketOwner",
+        "must be a string that matches '^[0-9]{12}$'",
+    ),
+    # Batches, and numbers by paths and expressions.
+    Case(
+        "batches without a size",
+        resource(itemBatcher={"batchInput": {}}),
+        "spec.itemBatcher.maxItemsPerBatch",
+        message_of("ItemBatcher", "maxItemsPerBatch"),
+    ),
+    Case(
+        "batches of no items",
+        resource(itemBatcher={"maxItemsPerBatch": 0}),
+        "spec.itemBatcher.maxItemsPerBatch",
+        "must be an integer >= 1",
+    ),
+    Case(
+        "batches beyond the payload limit",
+        resource(itemBatcher={"maxInputBytesPerBatch": 262_145}),
+        "spec.itemBatcher.maxInputBytesPerBatch",
+        "must be an integer <= 262144",
+    ),
+    *(case for field in NUMBERS for case in _number_cases(field)),
+    # Languages.
+    Case("an unknown language", resource(queryLanguage="jq"), "spec.queryLanguage", "must be one of JSONPath, JSONata"),
+    *(
+        Case(f"{field} with JSONata", jsonata(**{field: "$.a"}), f"spec.{field}", ONLY_JSONPATH)
+        for field in ("inputPath", "itemsPath", "resultPath")
+    ),
+    Case("a resultSelector with JSONata", jsonata(resultSelector={}), "spec.resultSelector", ONLY_JSONPATH),
+    # The writer.
+    Case(
+        "a writer without parameters",
+        resource(resultWriter={"resource": "s3:putObject"}),
+        f"{WRITER}.parameters",
+        message_of("MapRunSpec", "resultWriter.parameters"),
+    ),
+    Case(
+        "a writer without arguments",
+        jsonata(resultWriter=writer()),
+        f"{WRITER}.arguments",
+        message_of("MapRunSpec", "resultWriter.arguments"),
+    ),
+    Case(
+        "a writer without a bucket",
+        jsonata(resultWriter=writer(form="arguments", bucket=None)),
+        f"{WRITER}.arguments.bucket",
+        message_of("ResultWriter", "arguments.bucket"),
+    ),
+    Case(
+        "arguments of no call",
+        resource(resultWriter={"parameters": {"bucket": "results"}}),
+        f"{WRITER}.resource",
+        message_of("ResultWriter", "resource"),
+    ),
+    *(
+        Case(
+            f"Parquet files {sentence}",
+            resource(resultWriter=made),
+            f"{WRITER}.writerConfig.outputType",
+            message_of("ResultWriter", "writerConfig.outputType"),
+        )
+        for sentence, made in {
+            "without a bucket": {"writerConfig": {"transformation": "COMPACT", "outputType": "PARQUET"}},
+            "of records with metadata": writer({"outputType": "PARQUET"}),
+        }.items()
+    ),
+    Case(
+        "result files of nothing",
+        resource(resultWriter=writer({"maxBytesPerFile": 0})),
+        f"{WRITER}.writerConfig.maxBytesPerFile",
+        "must be an integer >= 1",
     ),
     # The work.
     Case("no Job template", resource(itemProcessor={}), JOB_PATH, "is required"),
@@ -292,6 +526,117 @@ BAD: Final = (
     ),
 )
 
+BAD_FOR_PYTHON: Final = (
+    *(case for case in _PER_FORM if not case.by_rule),
+    Case(
+        "a writer without a bucket",
+        resource(resultWriter=writer(bucket=None)),
+        f"{WRITER}.parameters.bucket",
+        message_of("ResultWriter", "parameters.bucket"),
+    ),
+    Case(
+        "headers of more than 10 KiB",
+        read({"inputType": "CSV", "csvHeaderLocation": "GIVEN", "csvHeaders": ["ü" * 5_000, "b" * 241]}),
+        f"{CONFIG}.csvHeaders",
+        message_of("ReaderConfig", "csvHeaders", 1),
+    ),
+    Case("items with JSONPath", resource(items=[1]), "spec.items", ONLY_JSONATA),
+    Case("an output with JSONPath", resource(output={"a": 1}), "spec.output", ONLY_JSONATA),
+    Case(
+        "items and a reader",
+        jsonata(items=[1], itemReader=reading(form="arguments")),
+        "spec.items",
+        message_of("MapRunSpec", "items", 1),
+    ),
+    Case(
+        "items that are a number",
+        jsonata(items=5),
+        "spec.items",
+        "must be an array, an object, or an expression in {% %} that gives one",
+    ),
+    # Paths.
+    *(
+        Case(
+            f"{field} with a wildcard",
+            resource(**{field: "$.a[*]"}),
+            f"spec.{field}",
+            "Invalid path '$.a[*]' : a reference path has only names and indexes",
+        )
+        for field in ("inputPath", "itemsPath", "resultPath", "maxConcurrencyPath")
+    ),
+    Case(
+        "a resultPath into the context object",
+        resource(resultPath="$$.a"),
+        "spec.resultPath",
+        "must begin with a single $: it points into the input",
+    ),
+    Case(
+        "a bucket and a path to it",
+        read(**{"bucket.$": "$.bucket"}),
+        f"{READER}.parameters.bucket.$",
+        "stands beside 'bucket'; only one of the two may be there",
+    ),
+    Case(
+        "a path to a bucket that is none",
+        resource(resultWriter=writer(bucket=None, **{"bucket.$": "$..["})),
+        f"{WRITER}.parameters.bucket.$",
+        "must be a valid JSONPath or a valid intrinsic function call: "
+        "Invalid path '$..[' : '..[' at character 2 is not a step that is supported",
+    ),
+    *(
+        Case(
+            f"a template in {field} with a path that is none",
+            resource(**{field: {"a.$": "b"}}),
+            f"spec.{field}.a.$",
+            "must be a valid JSONPath or a valid intrinsic function call: "
+            "Invalid path 'b' : it must begin with $ (the input) or $$ (the context object)",
+        )
+        for field in ("itemSelector", "resultSelector")
+    ),
+    Case(
+        "a batchInput with a call that breaks off",
+        resource(itemBatcher={"maxItemsPerBatch": 1, "batchInput": {"a": [{"b.$": "States.Array("}]}}),
+        "spec.itemBatcher.batchInput.a[0].b.$",
+        "must be a valid JSONPath or a valid intrinsic function call: it ends at character 14,"
+        " where a string in single quotes, a number, true, false, null, a path or a call is expected",
+    ),
+    # Expressions.
+    *(
+        Case(
+            f"an expression in {place} that breaks off",
+            jsonata(**fields),
+            place,
+            "must be a valid JSONata expression: S0207: Unexpected end of expression",
+        )
+        for place, fields in {
+            "spec.items": {"items": "{% 1 + %}"},
+            "spec.itemSelector.a[1]": {"itemSelector": {"a": [1, "{% 1 + %}"]}},
+            "spec.output": {"output": "{% 1 + %}"},
+            "spec.maxConcurrency": {"maxConcurrency": "{% 1 + %}"},
+            "spec.toleratedFailurePercentage": {"toleratedFailurePercentage": "{% 1 + %}"},
+            "spec.itemBatcher.batchInput.a": {"itemBatcher": {"maxItemsPerBatch": 1, "batchInput": {"a": "{% 1 + %}"}}},
+            "spec.itemReader.arguments.bucket": {"itemReader": reading(form="arguments", bucket="{% 1 + %}")},
+            "spec.resultWriter.arguments.prefix": {"resultWriter": writer(form="arguments", prefix="{% 1 + %}")},
+        }.items()
+    ),
+    *(
+        Case(
+            f"an expression {sentence}",
+            jsonata(output=text),
+            "spec.output",
+            "must begin with {% and end with %}, as a JSONata expression, or have neither",
+        )
+        for sentence, text in {"that is not closed": "{% 1", "that is not opened": "1 %}", "too short": "{%}"}.items()
+    ),
+    Case(
+        "an endless expression",
+        jsonata(output="{% " + "1+" * 4_100 + "1 %}"),
+        "spec.output",
+        "must be at most 8,192 bytes long",
+    ),
+)
+"""What the API server cannot see: untyped JSON, names with a dot, the syntax of paths and expressions."""
+
 GOOD: Final = (
     ("the least", resource()),
     ("the longest name", resource(name="n" * 40)),
@@ -311,4 +656,52 @@ GOOD: Final = (
         resource(s3={"endpoint": "http://minio:9000", "credentialsSecretRef": {"name": "s3"}}),
     ),
     ("results", writing(prefix="a/b")),
+    ("CSV with given headers", read({"inputType": "CSV", "csvHeaderLocation": "GIVEN", "csvHeaders": ["a", ""]})),
+    ("a version of an object", read(versionId="1", expectedBucketOwner="123456789012")),
+    ("an inventory", read({"manifestType": "S3_INVENTORY"})),
+    ("an inventory in the older spelling", read({"inputType": "MANIFEST", "manifestType": "S3_INVENTORY"})),
+    ("Athena's files", read({"manifestType": "ATHENA_DATA", "inputType": "PARQUET"})),
+    (
+        "objects to be flattened",
+        listing({"inputType": "JSON", "itemsPointer": "/a", "transformation": "LOAD_AND_FLATTEN"}, prefix="a/"),
+    ),
+    ("a key of a ConfigMap", read({"inputType": "JSON"}, **LOCAL)),
+    ("a key of a Secret", jsonata(itemReader=reading(PARQUET, "arguments", **LOCAL | {"resource": "secret"}))),
+    (
+        "everything by paths",
+        resource(
+            inputPath="$.a",
+            itemReader=reading(
+                {"inputType": "JSON", "maxItemsPath": "$.n"},
+                bucket=None,
+                key=None,
+                **{"bucket.$": "$.bucket", "key.$": "States.Format('{}.json', $.name)"},
+            ),
+            itemBatcher={"maxItemsPerBatchPath": "$.n", "maxInputBytesPerBatchPath": "$.n", "batchInput": {"a.$": "$"}},
+            maxConcurrencyPath="$.n",
+            toleratedFailurePercentagePath="$.n",
+            toleratedFailureCountPath="$.n",
+            resultWriter=writer(bucket=None, **{"bucket.$": "$.bucket", "prefix.$": "$$.Execution.Name"}),
+            resultSelector={"a.$": "$"},
+            resultPath="$.result",
+        ),
+    ),
+    (
+        "everything by expressions",
+        jsonata(
+            itemReader=reading(
+                {"inputType": "JSON", "maxItems": "{% 5 %}"}, "arguments", bucket="{% $states.input.bucket %}"
+            ),
+            itemSelector="{% $states.context.Map.Item.Value %}",
+            itemBatcher={"maxItemsPerBatch": "{% 5 %}", "maxInputBytesPerBatch": "{% 5 %}", "batchInput": "{% 1 %}"},
+            maxConcurrency="{% 5 %}",
+            toleratedFailurePercentage="{% 5 %}",
+            toleratedFailureCount="{% 5 %}",
+            resultWriter=writer(form="arguments", bucket="{% $states.input.bucket %}", prefix="p"),
+            output={"a": ["{% $states.result %}"]},
+        ),
+    ),
+    ("items out of an expression", jsonata(items=["{% 1 %}", 2])),
+    ("a form without a bucket", resource(resultWriter={"writerConfig": {"outputType": "JSONL"}})),
+    ("Parquet files", resource(resultWriter=writer({"outputType": "PARQUET", "transformation": "COMPACT"}))),
 )

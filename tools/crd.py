@@ -1,7 +1,7 @@
 """Writes crds/maprun.dev_mapruns.yaml and the chart's copy of it from the model: `python -m tools.crd`, or `--check` to
 fail when a file is old.
 
-Rule 1: fields come from `maprun.model` and `maprun.model_status`, rules from `maprun.core.validation`; only what
+Rule 1: fields come from `maprun.model` and `maprun.model_status`, rules from `maprun.core.rules`; only what
         Kubernetes itself wants (names, printer columns, how lists merge) is written here.
 Rule 2: the schema is structural: references are written out, null is left out (a field is optional instead), and every
         list says how it merges.
@@ -21,7 +21,8 @@ from typing import Any, Final
 import msgspec
 import yaml
 
-from maprun.core.validation import NAME, RULES, Rule
+from maprun.core.rule import NAME, Rule
+from maprun.core.rules import RULES
 from maprun.model import API_VERSION, GROUP, KIND, MUTABLE, PLURAL, VERSION, MapRunSpec
 from maprun.model_status import MapRunStatus
 
@@ -135,7 +136,7 @@ def root() -> Schema:
 def structural(schema: Schema, components: dict[str, Schema], dropped: tuple[str, ...] = DROPPED) -> Schema:
     """A JSON schema as Kubernetes wants it, without the `dropped` keys; `components` are what its references name."""
     schema = written_out(schema, components)
-    result = {key: value for key, value in schema.items() if key not in dropped}
+    result = {key: value for key, value in schema.items() if key not in dropped and (key, value) != ("default", None)}
     if not result.get("required", True):
         del result["required"]
     if "properties" in result:
@@ -157,7 +158,7 @@ def written_out(schema: Schema, components: dict[str, Schema]) -> Schema:
         schema = component(schema["$ref"], components) | {key: schema[key] for key in schema if key != "$ref"}
     if "anyOf" not in schema:
         return schema
-    own = {key: value for key, value in schema.items() if key != "anyOf" and (key, value) != ("default", None)}
+    own = {key: value for key, value in schema.items() if key != "anyOf"}
     choices = [choice for choice in schema["anyOf"] if choice != {"type": "null"}]
     if len(choices) == 1:
         return written_out({**choices[0], **own}, components)

@@ -41,6 +41,7 @@ PYTHON: Final = "3.13"  # of the Dockerfile's base image
 MACHINES: Final = ("x86_64", "aarch64")
 GLIBC: Final = 36  # 2.36: that of Debian 12, the oldest base there is today
 PROJECT: Final = "maprun"
+EXTRA: Final = "parquet"  # what the Dockerfile installs beyond the least
 
 
 def main() -> None:
@@ -91,6 +92,7 @@ def _lock() -> Pylock:
     marked = ROOT / ".venv/.uv"
     uv = marked.read_text().strip() if marked.exists() else "uv"
     command = [uv, "export", "--frozen", "--no-dev", "--no-emit-project", "--quiet", "--format=pylock.toml"]
+    command += ["--extra", EXTRA]
     told = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True).stdout
     return Pylock.from_dict(tomllib.loads(told))
 
@@ -104,7 +106,8 @@ def _locked() -> Mapping[str, dict[str, Any]]:
 
 def _needs(name: str, python: str) -> Iterator[str]:
     environment = cast("dict[str, str]", _environment(python, MACHINES[0]))
-    for needed in _locked()[name].get("dependencies", ()):
+    package = _locked()[name]
+    for needed in [*package.get("dependencies", ()), *package.get("optional-dependencies", {}).get(EXTRA, ())]:
         if "marker" not in needed or Marker(needed["marker"]).evaluate(environment):
             yield needed["name"]
 

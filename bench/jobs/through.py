@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from bench.jobs.usage import usage_of
+from bench.usage import usage_of
 from maprun.adapters.cluster import ClusterClient
 from maprun.model import API_VERSION, GROUP, KIND, PLURAL, VERSION
 

@@ -14,16 +14,19 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from maprun.core.progress import Progress
+from maprun.core.progress import Progress, Tally
 from maprun.core.scheduling import Decision, Observation, PlanView, Situation, decide, limit
 from maprun.core.status import Snapshot
 from maprun.model import MapRunSpec, RunRef
 from maprun.ports import Exporter, Journal, Launcher, Plan, Reporter
 from maprun.records import Attempt, Outcome, Record, Verdict
+
+SPARE: Final = 1_000  # children that are gone, whose number of items is still kept
+LOOKUP: Final = 50  # batches that are asked for at once when only their number of items is wanted
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -68,6 +71,7 @@ class Engine:
         self._writing: set[Attempt] = set()
         self._verdict_writing = False
         self._exporting = False
+        self._items: dict[int, int] = {}  # how many are in the children that are live, and some that were
         self._seen = Observation({})  # what the last decision was made of: observing again would hide what came since
         self._wake = asyncio.Event()
         self._news: asyncio.Task[None] | None = None
@@ -107,13 +111,24 @@ class Engine:
             self._reading = self._tasked(self._follow_plan(views))
         while self._progress.exported is None:
             self._wake.clear()
+            await self._observe()
             decision = self._decide()
             await self._perform(decision)
             self._reporter.progressed(self._snapshot())
             await self._sleep(decision.wake_at)
 
-    def _decide(self) -> Decision:
+    async def _observe(self) -> None:
+        """Look at what runs. The plan tells how many items are in it, also where an earlier engine started it."""
         self._seen = self._launcher.observe()
+        live = self._seen.children
+        if len(self._items) > 2 * len(live) + SPARE:
+            self._items = {child: self._items[child] for child in live & self._items.keys()}
+        adopted = sorted(child for child in live - self._items.keys() if child < self._view.children)
+        for at in range(0, len(adopted), LOOKUP):
+            batches = await self._plan.batches(adopted[at : at + LOOKUP])
+            self._items |= {batch.index: batch.items for batch in batches}
+
+    def _decide(self) -> Decision:
         situation = Situation(
             spec=self._live_spec(),
             plan=self._view,
@@ -123,6 +138,7 @@ class Engine:
             now=self._clock(),
             writing=frozenset(self._writing),
             verdict_writing=self._verdict_writing,
+            items=self._items,
         )
         return decide(situation, self._rng)
 
@@ -145,6 +161,7 @@ class Engine:
         if self._broken.done():  # fenced off meanwhile, perhaps: then nothing may be started
             self._broken.result()
         for attempt, batch in zip(attempts, batches, strict=True):
+            self._items[attempt.child] = batch.items
             self._launcher.launch(attempt, batch)
             self._reporter.launched(attempt)
 
@@ -226,18 +243,22 @@ class Engine:
         if self._broken.done():
             self._broken.exception()  # told by the loop, or overtaken by what ended it
 
+    def _active(self) -> Tally:
+        children = [child for child in self._seen.children if child not in self._progress.done]
+        return Tally(len(children), sum(self._items.get(child, 1) for child in children))
+
     def _snapshot(self) -> Snapshot:
-        seen, spec = self._seen, self._live_spec()
+        spec = self._live_spec()
         return Snapshot(
             run=self._run,
             spec=spec,
             region=self._settings.region,
             plan=self._view,
             progress=self._progress,
-            active=len(seen.active) + sum(outcome.child not in self._progress.done for outcome in seen.finished),
+            active=self._active(),
             limit=limit(spec, self._settings.ceiling),
             now=self._clock(),
             trouble=self._trouble(),
-            waiting=seen.waiting,
+            waiting=self._seen.waiting,
             output_location=self._settings.output_location,
         )

@@ -19,6 +19,8 @@ class StatesError(StrEnum):
     TASK_FAILED = "States.TaskFailed"
     TIMEOUT = "States.Timeout"
     RUNTIME = "States.Runtime"
+    QUERY_EVALUATION_ERROR = "States.QueryEvaluationError"
+    REFERENCE_PATH_CONFLICT = "States.ReferencePathConflict"
     DATA_LIMIT_EXCEEDED = "States.DataLimitExceeded"
     ITEM_READER_FAILED = "States.ItemReaderFailed"
     RESULT_WRITER_FAILED = "States.ResultWriterFailed"
@@ -40,6 +42,8 @@ class Reason(StrEnum):
     INVALID_JOB_TEMPLATE = "InvalidJobTemplate"
     SECRET_NOT_FOUND = "SecretNotFound"
     SECRET_NOT_USABLE = "SecretNotUsable"
+    CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"
+    CONFIG_MAP_NOT_USABLE = "ConfigMapNotUsable"
     CREDENTIALS_NOT_SHARED = "CredentialsNotShared"
     ENDPOINT_NOT_ALLOWED = "EndpointNotAllowed"
     STATE_NOT_ALLOWED = "StateNotAllowed"
@@ -68,9 +72,11 @@ REASON_OF_ERROR: Final = {
 
 TOLERANCE_CAUSE: Final = "The specified tolerated failure threshold was exceeded"  # the exact text of AWS, §3.3
 
+# The exact text of AWS: recorded for tasks, reported by users for a Map state.
 PAYLOAD_LIMIT_CAUSE: Final = (
-    "The map run's output is larger than 262144 bytes. Set spec.resultWriter to write the results to a bucket."
+    "The state/task '{name}' returned a result with a size exceeding the maximum number of bytes service limit."
 )
+PAYLOAD_LIMIT_HINT: Final = "at most 262144 bytes; set spec.resultWriter.resource to write the results to a bucket"
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):

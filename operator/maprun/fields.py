@@ -22,6 +22,16 @@ Label = Annotated[str, Meta(min_length=1, max_length=40)]
 ReferencePath = Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^\$")]
 SecretName = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
 DecimalString = Annotated[str, Meta(max_length=15, pattern=r"^[0-9]{1,8}(\.[0-9]{1,6})?$")]
+# With queryLanguage JSONata, a number may be an expression that gives it: `{% $states.input.limit %}`.
+EXPRESSION: Final = r"^\{%[\s\S]*%\}$"
+DECIMAL_OR_EXPRESSION: Final = r"^([0-9]{1,8}(\.[0-9]{1,6})?|\{%[\s\S]*%\})$"
+Expression = Annotated[str, Meta(max_length=8192, pattern=EXPRESSION)]
+DecimalOrExpression = Annotated[str, Meta(max_length=8192, pattern=DECIMAL_OR_EXPRESSION)]
+Argument = Annotated[str, Meta(max_length=8192)]
+TemplatePath = Annotated[str, Meta(min_length=1, max_length=8192, pattern=r"^(\$|States\.)")]
+VersionId = Annotated[str, Meta(min_length=1, max_length=1024)]
+AccountId = Annotated[str, Meta(pattern=r"^[0-9]{12}$", max_length=12)]
+Header = Annotated[str, Meta(max_length=10_240)]
 
 
 def doc(*sentences: str) -> Meta:

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -26,16 +26,17 @@ from typing import Any, Final
 import msgspec
 
 import maprun
-from maprun.adapters.plans import PlanWriter
+from maprun.adapters.plan_writer import PlanWriter
 from maprun.adapters.s3_access import S3Access
-from maprun.adapters.sources import Item, Resume, Source, open_source
+from maprun.adapters.sources import Resume, open_source
 from maprun.adapters.stores import Buckets, BucketsRef, open_store
-from maprun.core import nesting, selection
+from maprun.core.batching import Batched, batching
+from maprun.core.columns import Items
+from maprun.core.inputs import inputs
 from maprun.core.scheduling import PlanView
-from maprun.errors import Fenced, MapRunError, RunFailed, StatesError, StoreError, StoreUnavailable
-from maprun.model import PAYLOAD_LIMIT, MapRunSpec
+from maprun.errors import Fenced, MapRunError, RunFailed, StoreError, StoreUnavailable
+from maprun.model import MapRunSpec
 from maprun.ports import UNOBSERVED, Observer
-from maprun.records import Batch
 
 MODULE: Final = "maprun.planning"  # what the process runs
 PATIENCE: Final = 15.0  # longest pause before asking an unreachable store again, seconds
@@ -49,7 +50,8 @@ _encode = msgspec.json.encode
 class PlanRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """What to plan. `store` is the URL of the run's own store, reached by `access`; `buckets` is where datasets lie.
 
-    `context` is the context object (`$$`) without `Map`.
+    `spec` is resolved. `context` is the context object (`$$`) without `Map`. `local` is the value read from a ConfigMap
+    or Secret, for a reader of those.
     """
 
     store: str
@@ -57,6 +59,10 @@ class PlanRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     context: dict[str, Any]
     access: S3Access = S3Access()
     buckets: BucketsRef = BucketsRef()
+    local: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"PlanRequest({self.store})"
 
 
 class PlannerDied(MapRunError):
@@ -93,9 +99,9 @@ def plan_run(
     tries, before = 0, -1
     while True:
         try:
-            writer = PlanWriter(store)
-            tries, before = (tries, before) if writer.view.children == before else (0, writer.view.children)
-            return _planned(request, buckets, writer, emit)
+            with closing(PlanWriter(store)) as writer:
+                tries, before = (tries, before) if writer.view.children == before else (0, writer.view.children)
+                return _planned(request, buckets, writer, emit)
         except StoreUnavailable as error:
             trouble(str(error))
         sleep(min(2.0**tries, PATIENCE))
@@ -113,49 +119,26 @@ def _planned(request: PlanRequest, buckets: Buckets, writer: PlanWriter, emit: C
 
 
 def _read(request: PlanRequest, buckets: Buckets, writer: PlanWriter, emit: Callable[[PlanView], None]) -> None:
-    """Items to batches, one item each, until the source ends; then the seal."""
+    """Items to batches until the source ends; then the seal. What is wrong comes behind all batches before it."""
     resume = Resume(writer.view.items, writer.resume, writer.source)
-    source = open_source(request.spec, buckets, request.context, resume)
+    source = open_source(request.spec, buckets, request.context, resume, request.local)
     writer.source = source.fingerprint
-    select = _selection(request, source)
-    behind = writer.resume
-    with closing(source.items):
-        for item in source.items:
-            behind = item.behind
-            if writer.add(Batch(writer.next_child, 1, _input(select(item), item.index)), behind):
-                emit(writer.view)
-    writer.seal(behind)
+    encoded = inputs(request.spec, request.context)
+    batches = batching(request.spec.item_batcher, resume.item)
+    with closing(source.blocks):
+        for block in source.blocks:
+            items, wrong = encoded(Items(block.first, block.values, block.keys, block.uri))
+            _write(writer, batches.add(items, block.behind), emit)
+            if wrong:
+                raise wrong
+    _write(writer, batches.finish(), emit)
+    writer.seal()
 
 
-def _selection(request: PlanRequest, source: Source) -> Callable[[Item], Any]:
-    template, document, context = request.spec.item_selector, request.spec.input, request.context
-    if template is None:
-        return lambda item: item.value
-    selector = selection.compile_selector(template)
-
-    def select(item: Item) -> Any:
-        try:
-            return selector(document, selection.with_item(context, item.index, item.value, source.uri, item.key))
-        except RunFailed as failed:
-            raise failed.with_hint(f"spec.itemSelector does not fit item {item.index}, counted from 0") from None
-
-    return select
-
-
-def _input(value: Any, index: int) -> msgspec.Raw:
-    """A child's input as compact JSON, within AWS's limit."""
-    try:
-        text = nesting.bounded(_encode(value))
-    except (UnicodeEncodeError, RecursionError):
-        cause = f"Item {index} cannot be written as JSON: it holds half a character, or is nested too deeply."
-        raise RunFailed(StatesError.ITEM_READER_FAILED, cause) from None
-    if len(text) > PAYLOAD_LIMIT:
-        cause = (
-            f"The input of the child execution for item {index} has {len(text)} bytes; at most {PAYLOAD_LIMIT} are "
-            "allowed. Let spec.itemSelector pick what the child needs."
-        )
-        raise RunFailed(StatesError.DATA_LIMIT_EXCEEDED, cause)
-    return msgspec.Raw(text)
+def _write(writer: PlanWriter, batches: Iterator[Batched], emit: Callable[[PlanView], None]) -> None:
+    for batch in batches:
+        if writer.add(batch.items, batch.input, batch.behind):
+            emit(writer.view)
 
 
 class PlannerProcess:
@@ -275,7 +258,8 @@ class _Teller(Observer):
         self._s3.append((operation, status, round(seconds, 6)))
 
     def say(self, **line: Any) -> None:
-        told, self._s3 = self._s3, []
+        told = self._s3[:]  # a segment may be written on another thread, and observed, meanwhile
+        del self._s3[: len(told)]
         sys.stdout.buffer.write(_encode(_Line(**line, s3=told)) + b"\n")
         sys.stdout.buffer.flush()
 

@@ -38,6 +38,15 @@ class Reading(Protocol):
     def close(self) -> None: ...
 
 
+class RandomAccess(Protocol):
+    """One version of an object, read at any place, `size` bytes long. Errors as those of a `Store`."""
+
+    size: int
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """So many bytes from an offset on, all inside the object."""
+
+
 class Store(Protocol):
     """Keys and bytes: one bucket, or one prefix of it, or one directory. Thread-safe.
 
@@ -48,10 +57,13 @@ class Store(Protocol):
     def read(self, key: str) -> bytes:
         """All bytes of a small object."""
 
-    def open(self, key: str, if_match: str = "") -> Reading:
+    def open(self, key: str, if_match: str = "", version: str = "") -> Reading:
         """The object as a stream. `if_match` is an ETag: another version raises `Changed`, also when it changes while
-        reading.
+        reading. `version` is the id of a version in a store that keeps versions; "" is the newest.
         """
+
+    def read_at(self, key: str, offset: int, length: int, if_match: str) -> bytes:
+        """So many bytes from an offset on, all inside the object, of the version with the ETag `if_match`."""
 
     def create(self, key: str, data: bytes) -> None:
         """Write durably, only if the key is absent; else `AlreadyExists`. A retry whose first try took effect

@@ -98,7 +98,8 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome", tag_field="t", omit_de
 
     `output` is JSON and only there for SUCCEEDED; `failure` for FAILED, TIMED_OUT, ABORTED and LOST.
 
-    `items` repeats the batch's number of items, so that folding the journal never needs the plan.
+    `items` repeats the batch's number of items, so that folding the journal never needs the plan. Launchers leave it
+    alone; it is set where an outcome is settled (core/scheduling.py).
     `retry` is set when another attempt follows; without it the child is final (LOST always leads to another attempt).
     `started` is None when the attempt never ran.
     """
@@ -141,13 +142,15 @@ class Verdict(msgspec.Struct, frozen=True, tag="verdict", tag_field="t", omit_de
 class Exported(msgspec.Struct, frozen=True, tag="exported", tag_field="t", omit_defaults=True):
     """Result files and manifest are durable.
 
-    `records` is the number of exported records, `output` the run's output (JSON).
+    `records` is the number of exported records, `output` the run's output (JSON), `manifest` the manifest's key in the
+    writer's bucket, "" without one.
     """
 
     at: float
     records: int
     output: msgspec.Raw = NOTHING
     failure: Failure | None = None
+    manifest: str = ""
 
 
 Record = Outcome | Opened | Verdict | Exported

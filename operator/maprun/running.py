@@ -1,7 +1,7 @@
 """Puts one run together: the adapters behind the engine's ports, the same for the operator and for a local run.
 
 Rule 1: nothing is decided here; this file only joins.
-Rule 2: the run's store holds all of its state: `spec.json` (the spec it started with), `plan/`, `journal/`,
+Rule 2: the run's store holds all of its state: `spec.json` (the resolved spec it started with), `plan/`, `journal/`,
         `snapshots/`, `output.json`.
 """
 
@@ -21,20 +21,27 @@ from maprun.adapters.journal import Journal
 from maprun.adapters.plans import PlanReader
 from maprun.adapters.s3_access import S3Access
 from maprun.adapters.stores import BucketsRef, open_store
-from maprun.core import arns, progress, selection
+from maprun.core import arns, progress, resolving, selection
 from maprun.core.progress import Progress
 from maprun.core.results import Names
+from maprun.core.rule import attribute, is_expression, value_at
 from maprun.core.scheduling import PlanView
 from maprun.engine import Engine, Settings
-from maprun.errors import AlreadyExists, Fenced, StoreError, StoreUnavailable
+from maprun.errors import AlreadyExists, Failure, Fenced, NotFound, StatesError, StoreError, StoreUnavailable
 from maprun.exporting import ResultsExporter
-from maprun.model import MapRunSpec, RunRef
+from maprun.model import MUTABLE, MapRunSpec, RunRef
 from maprun.planning import PlannerDied, PlannerProcess, PlanRequest
 from maprun.ports import UNOBSERVED, Launcher, Observer, Reporter, Store
 from maprun.records import Batch, Record
 
 SPEC_KEY: Final = "spec.json"
 RETRY_SECONDS: Final = 2.0
+DEATHS: Final = 5  # of planning processes in a row, without getting further: a restart does not help any more
+PLANNING_BREAKS: Final = f"The process that reads the dataset ended {DEATHS} times in a row at the same place"
+STATE_ELSEWHERE: Final = (
+    "the run has begun, but this state store holds nothing of it; start the operator with the store that it began in, "
+    "or delete the run and make it anew"
+)
 
 T = TypeVar("T")
 
@@ -115,6 +122,7 @@ class RunPlan:
         view = await self._insist(self._reader.view)
         yield view
         again = False
+        deaths, reached = 0, view.children  # in a row, without getting further
         while view.seal is None and view.failure is None:
             try:
                 planner = PlannerProcess(self._planning_trouble, self._observer)
@@ -126,9 +134,15 @@ class RunPlan:
                         yield view
             # Fenced: by an earlier process of ours, which was still writing; another operator takes the journal.
             except (PlannerDied, Fenced) as error:
+                deaths = (deaths if view.children == reached else 0) + isinstance(error, PlannerDied)
+                reached = view.children
+                if deaths == DEATHS:
+                    broken = Failure(StatesError.RUNTIME, f"{PLANNING_BREAKS}: {error}")
+                    yield msgspec.structs.replace(view, failure=broken)
+                    return
                 again = True
                 self._planning_trouble(f"reading the dataset is started again: {error}")
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS * 2**deaths)
 
     async def batches(self, children: Sequence[int]) -> Sequence[Batch]:
         """See `ports.Plan`."""
@@ -163,12 +177,33 @@ class Home(msgspec.Struct, frozen=True):
 
 
 def frozen_spec(store: Store, spec: MapRunSpec) -> MapRunSpec:
-    """The spec that the run started with: written by whoever comes first, read by all who come later. Blocks."""
+    """The spec that the run started with: written by whoever comes first, read by all who come later. Blocks.
+
+    `spec` is resolved, so that planner and engine see literals only.
+    """
     try:
         store.create(SPEC_KEY, msgspec.json.encode(spec))
     except AlreadyExists:
         return msgspec.json.decode(store.read(SPEC_KEY), type=MapRunSpec)
     return spec
+
+
+def started_spec(store: Store, run: RunRef, spec: MapRunSpec, region: str = "", *, begun: bool = False) -> MapRunSpec:
+    """The frozen spec; the first to come resolves it. Errors: `RunFailed` as `resolved_spec`; `StoreError`, also when
+    the run has `begun` and its state is not there: all children would run again. Blocks.
+    """
+    try:
+        return msgspec.json.decode(store.read(SPEC_KEY), type=MapRunSpec)
+    except NotFound:  # read first: an edit of a running run must not be resolved, and fail
+        if begun:
+            raise StoreError(STATE_ELSEWHERE) from None
+        return frozen_spec(store, resolved_spec(run, spec, region))
+
+
+def resolved_spec(run: RunRef, spec: MapRunSpec, region: str = "") -> MapRunSpec:
+    """The spec with literals for paths and expressions. Errors: `RunFailed`; see `resolving.resolve`."""
+    # The start is the resource's creation, so that doing this again after a crash gives the same.
+    return resolving.resolve(spec, selection.context_for(run, spec, run.created, region))
 
 
 def check_store(store: Store) -> None:
@@ -190,13 +225,16 @@ def check_store(store: Store) -> None:
 
 
 def with_live_fields(frozen: MapRunSpec, live: MapRunSpec) -> MapRunSpec:
-    """The frozen spec with the fields that may change while a run goes on (design §2)."""
-    return msgspec.structs.replace(
-        frozen,
-        max_concurrency=live.max_concurrency,
-        tolerated_failure_count=live.tolerated_failure_count,
-        tolerated_failure_percentage=live.tolerated_failure_percentage,
-    )
+    """The frozen spec with the fields that may change while a run goes on (design §2).
+
+    What is given by a path or an expression keeps the value that it had at the start.
+    """
+    literals = {
+        field: value_at(live, field)
+        for field in MUTABLE
+        if value_at(live, f"{field}Path") is None and not is_expression(value_at(live, field))
+    }
+    return msgspec.structs.replace(frozen, **{attribute(field): value for field, value in literals.items()})
 
 
 def engine_for(
@@ -208,10 +246,13 @@ def engine_for(
     reporter: Reporter,
     *,
     ceiling: int,
+    local: bytes | None = None,
     clock: Callable[[], float] = time.time,
     tick: float = Settings().tick,
 ) -> Engine:
-    """The engine of a run. `spec` is the frozen one; call it inside a running event loop."""
+    """The engine of a run. `spec` is the frozen one, `local` the value that a reader of ConfigMaps or Secrets names,
+    where `needs_local`. Call it inside a running event loop.
+    """
     store, troubles = home.store(), Troubles()
     journal = Journal(store, on_trouble=troubles.teller("journal"), observer=home.observer)
     reading_troubles = troubles.teller("planning"), troubles.teller("reading the plan")
@@ -230,7 +271,7 @@ def engine_for(
         run,
         lambda: with_live_fields(spec, live_spec()),
         journal=RunJournal(journal, clock),
-        plan=RunPlan(reader, _plan_request(run, spec, home), reading_troubles, home.observer),
+        plan=RunPlan(reader, _plan_request(run, spec, home, local), reading_troubles, home.observer),
         launcher=launcher,
         exporter=exporter,
         reporter=reporter,
@@ -243,7 +284,15 @@ def engine_for(
     )
 
 
-def _plan_request(run: RunRef, spec: MapRunSpec, home: Home) -> PlanRequest:
+def needs_local(store: Store, spec: MapRunSpec) -> bool:
+    """True when the value of a ConfigMap or Secret is still to be read into the plan. Blocks. Errors: `StoreError`."""
+    if spec.item_reader is None or not spec.item_reader.resource.local:
+        return False
+    view = PlanReader(store).view()
+    return view.seal is None and view.failure is None
+
+
+def _plan_request(run: RunRef, spec: MapRunSpec, home: Home, local: bytes | None) -> PlanRequest:
     # The start is the resource's creation, so that reading again after a crash makes the same items.
     context = selection.context_for(run, spec, run.created, home.region)
-    return PlanRequest(store=home.url, spec=spec, context=context, access=home.access, buckets=home.buckets)
+    return PlanRequest(home.url, spec, context, home.access, home.buckets, local)

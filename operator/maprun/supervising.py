@@ -3,7 +3,8 @@ breaks.
 
 Rule 1: what the user must mend is told in the condition and an event, with the field and what to do; other runs never
         notice.
-Rule 2: a missing Secret is waited for (it may be applied after the run); a broken spec or template ends the run.
+Rule 2: a missing Secret or ConfigMap is waited for (it may be applied after the run); a broken spec or template ends
+        the run.
 Rule 3: an engine that broke is started again from its journal; one that was fenced off is not.
 """
 
@@ -22,6 +23,7 @@ from maprun.adapters.cluster import ApiError, ClusterClient
 from maprun.adapters.credentials import NotReady, s3_access
 from maprun.adapters.jobs import JobsLauncher
 from maprun.adapters.jobs_watch import JobsWatch
+from maprun.adapters.namespace_dataset import read_value
 from maprun.adapters.objects import check_job
 from maprun.adapters.pacing import WriteBudget
 from maprun.adapters.reporting import Reporters, ResourceReporter
@@ -32,12 +34,12 @@ from maprun.adapters.telemetry_runs import TelemetryReporter
 from maprun.core import children, templates, validation
 from maprun.core.status import CONDITION, UNKNOWN
 from maprun.engine import Engine
-from maprun.errors import Fenced, Reason, RunFailed, SpecInvalid, StatesError, StoreError
+from maprun.errors import Failure, Fenced, Reason, RunFailed, SpecInvalid, StatesError, StoreError
 from maprun.model import MapRunSpec, RunRef
 from maprun.ports import UNOBSERVED, Observer
 from maprun.records import Attempt, Batch
-from maprun.running import Home, check_store, engine_for, frozen_spec
-from maprun.settings import OperatorSettings
+from maprun.running import Home, check_store, engine_for, needs_local, started_spec
+from maprun.settings import DEFAULT_STATE, OperatorSettings
 
 TICK: Final = 0.05  # seconds; no Job ends faster than a pod starts, so haste would only cost processor time
 SECRET_SECONDS: Final = 5.0  # between two looks for a missing Secret
@@ -84,6 +86,7 @@ class Supervisor:
             while not await self._life():
                 await asyncio.sleep(next(pauses))
         finally:
+            self._shared.telemetry.goes_on(self._run)
             if self._telemetry is not None:
                 self._telemetry.close()
 
@@ -93,22 +96,29 @@ class Supervisor:
             spec = validation.parse(self._body)
             if "startTime" not in _status(self._body):
                 await self._check_template(spec)
-            await self._drive(spec, await self._home(spec))
+            frozen = await self._frozen(spec)
+            home = await self._home(frozen)
+            await self._drive(frozen, home, await self._local(frozen, home))
         except Fenced as error:
             log.warning("%s: %s; leaving the run to the other operator", self._name, error)
         except RunFailed as error:
             log.info("%s: cannot start: %s", self._name, error.failure.cause)
-            await self._reporter.refused(error.reason, f"{error.failure.error}: {error.failure.cause}")
+            await self._reporter.refused(error.reason, _told(error.failure))
         except (ApiError, StoreError) as error:
             log.warning("%s: %s; trying again", self._name, error)
-            await self._reporter.waits(_reason_to_wait(error), f"The run cannot go on yet: {error}")
+            await self._waits(_reason_to_wait(error), f"The run cannot go on yet: {error}")
             return False
         except Exception:
             log.exception("%s: the engine broke; starting it again", self._name)
             self._shared.telemetry.run_restarted()
-            await self._reporter.waits(Reason.OPERATOR_ERROR, BROKEN)
+            await self._waits(Reason.OPERATOR_ERROR, BROKEN)
             return False
         return True
+
+    async def _waits(self, reason: Reason, message: str) -> None:
+        """No engine drives the run right now; tell why."""
+        self._shared.telemetry.waits(self._run, reason)
+        await self._reporter.waits(reason, message)
 
     async def _check_template(self, spec: MapRunSpec) -> None:
         """What is wrong with the Job template, before anything starts. Errors: `RunFailed`; `ApiError`: try again."""
@@ -125,8 +135,22 @@ class Supervisor:
             told = f"{templates.PATH}: the API server refuses a Job made of it: {refusal}"
             raise RunFailed(StatesError.RUNTIME, told, Reason.INVALID_JOB_TEMPLATE)
 
+    async def _frozen(self, spec: MapRunSpec) -> MapRunSpec:
+        """The spec that the run started with, which has literals for paths and expressions: only then is it known what
+        the run asks for. Errors: `RunFailed`; `StoreError`.
+        """
+        settings = self._shared.settings
+        store = open_store(self._state, settings.s3, self._shared.telemetry.health)
+        region, begun = spec.s3.region or settings.s3.region, "startTime" in _status(self._body)
+        return await asyncio.to_thread(started_spec, store, self._run, spec, region, begun=begun)
+
+    @property
+    def _state(self) -> str:
+        """URL of the run's own store."""
+        return f"{self._shared.settings.state.rstrip('/')}/{self._run.namespace}/{self._run.name}-{self._run.uid}"
+
     async def _home(self, spec: MapRunSpec) -> Home:
-        """Where the run's state and buckets lie, once its credentials are there."""
+        """Where the run's state and buckets lie, once its credentials are there. `spec` is the frozen one."""
         settings, run = self._shared.settings, self._run
         while True:
             try:
@@ -135,20 +159,32 @@ class Supervisor:
                 if "startTime" not in _status(self._body):
                     raise RunFailed(StatesError.RUNTIME, str(error), error.reason) from error
                 # A setting changed while the run was under way, and may change back: it is not ended for that.
-                await self._reporter.waits(error.reason, str(error))
+                await self._waits(error.reason, str(error))
                 await asyncio.sleep(SECRET_SECONDS)
             except NotReady as error:
-                await self._reporter.waits(error.reason, str(error))
+                await self._waits(error.reason, str(error))
                 await asyncio.sleep(SECRET_SECONDS)
             else:
-                url = f"{settings.state.rstrip('/')}/{run.namespace}/{run.name}-{run.uid}"
-                return Home(url, settings.s3, BucketsRef(access=access), access.region, self._shared.telemetry.health)
+                buckets = BucketsRef(access=access, state=settings.s3_policy.state_for(spec))
+                return Home(self._state, settings.s3, buckets, access.region, self._shared.telemetry.health)
 
-    async def _drive(self, spec: MapRunSpec, home: Home) -> None:
+    async def _local(self, frozen: MapRunSpec, home: Home) -> bytes | None:
+        """The value of the ConfigMap or Secret that the run reads, once it is there; None when it needs none."""
+        if not await asyncio.to_thread(needs_local, home.store(), frozen):
+            return None
+        assert frozen.item_reader is not None
+        while True:
+            try:
+                return await read_value(self._shared.client, self._run.namespace, frozen.item_reader)
+            except NotReady as error:
+                await self._waits(error.reason, str(error))
+                await asyncio.sleep(SECRET_SECONDS)
+
+    async def _drive(self, frozen: MapRunSpec, home: Home, local: bytes | None) -> None:
         shared = self._shared
-        frozen = await asyncio.to_thread(frozen_spec, home.store(), spec)
         # One for all lives of the engine: a run that is about to be started again is open, and as far as it was.
         self._telemetry = self._telemetry or shared.telemetry.reporter(self._run)
+        shared.telemetry.goes_on(self._run)
         try:
             self._engine = engine_for(
                 self._run,
@@ -158,6 +194,7 @@ class Supervisor:
                 JobsLauncher(self._run, frozen, shared.watch, shared.client, shared.budget),
                 Reporters(self._reporter, self._telemetry),
                 ceiling=shared.settings.ceiling,
+                local=local,
                 tick=TICK,
             )
             await self._engine.run()
@@ -202,7 +239,18 @@ def ended(body: Mapping[str, Any]) -> bool:
 
 def check_state(settings: OperatorSettings, observer: Observer = UNOBSERVED) -> None:
     """Fail early, at the start, when the state store cannot be used. Errors: `StoreError`. Blocks."""
-    check_store(open_store(settings.state, settings.s3, observer))
+    try:
+        check_store(open_store(settings.state, settings.s3, observer))
+    except StoreError as error:
+        if settings.state != DEFAULT_STATE:
+            raise
+        raise StoreError(f"{error}; mount a volume there, or name another store: --state or MAPRUN_STATE") from error
+
+
+def _told(failure: Failure) -> str:
+    """Error, cause, and the field where AWS's words do not name it."""
+    hint = f" ({failure.hint})" if failure.hint else ""
+    return f"{failure.error}: {failure.cause}{hint}"
 
 
 def _status(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def report(kubectl: Kubectl, status: str, name: str = "good") -> None:
     )
 
 
-TEAM: Final = resource(input={"rows": [1, 2]}, itemsPath="$.rows", itemSelector={"a": 1, "b.$": "$$.Map.Item.Value"})
+TEAM: Final = resource(input={"rows": [1, 2]}, itemsPath="$.rows", resultSelector={"a": 1, "b.$": "$.rows"})
 TEAM["spec"]["itemProcessor"] |= {"retry": [{"errorEquals": ["Busy"]}]}
 
 
@@ -129,7 +129,7 @@ def test_two_managers_share_a_run(kubectl: Kubectl) -> None:
     ("theirs", "path"),
     [
         pytest.param({"maxConcurrency": 9}, ".spec.maxConcurrency", id="a limit"),
-        pytest.param({"itemSelector": {"c": 3}}, ".spec.itemSelector", id="a template, even with other keys"),
+        pytest.param({"resultSelector": {"c": 3}}, ".spec.resultSelector", id="a template, even with other keys"),
         pytest.param({"input": {"rows": [3]}}, ".spec.input.rows", id="a key of the input"),
         pytest.param(
             {"itemProcessor": {"jobTemplate": {"metadata": {"labels": {"a": "b"}}, **JOB}}},
@@ -159,13 +159,13 @@ def test_who_applies_the_same_shares_it(kubectl: Kubectl) -> None:
 
 
 def test_the_users_json_costs_one_entry_however_large_it_is(kubectl: Kubectl) -> None:
-    applied(kubectl, "team", resource(itemSelector={f"key{number}": number for number in range(1000)}))
+    applied(kubectl, "team", resource(resultSelector={f"key{number}": number for number in range(1000)}))
     entry = next(
         each
         for each in read(kubectl, "good", "--show-managed-fields")["metadata"]["managedFields"]
         if each["manager"] == "team"
     )
-    assert entry["fieldsV1"]["f:spec"]["f:itemSelector"] == {}
+    assert entry["fieldsV1"]["f:spec"]["f:resultSelector"] == {}
 
 
 def test_conditions_of_two_writers_stand_side_by_side(kubectl: Kubectl) -> None:

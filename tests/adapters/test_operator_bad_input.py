@@ -153,6 +153,24 @@ ENDS: Final = (
         "(spec.itemsPath, $.rows, must lead to an array or an object in spec.input)",
     ),
     path(
+        "a path to a number that is none",
+        spec({"rows": [1], "n": "many"}, itemsPath="$.rows", maxConcurrencyPath="$.n"),
+        "An error occurred while executing the state 'run-",
+        'The MaxConcurrencyPath field refers to value "many" which is not a valid integer: $.n',
+        "(spec.maxConcurrencyPath)",
+    ),
+    Mistake(
+        "an expression that gives nothing",
+        lambda _: spec({"rows": [1]}, queryLanguage="JSONata") | {"items": "{% $states.input.lines %}"},
+        "RuntimeError",
+        "States.QueryEvaluationError",
+        (
+            "The JSONata expression '$states.input.lines' specified for the field 'Items'",
+            "returned nothing (undefined).",
+            "(spec.items must give an array or an object)",
+        ),
+    ),
+    path(
         "a path of the selector that an item does not have",
         spec([{"a": 1}, {"b": 1}], itemSelector={"c.$": "$$.Map.Item.Value.a"}),
         "The JSONPath '$.Map.Item.Value.a' specified for the field 'c.$' could not be found in the input",
@@ -188,7 +206,7 @@ ENDS: Final = (
         lambda _: spec(list(range(66)), pod={"message": json.dumps("x" * 4000)}),
         "DataLimitExceeded",
         "States.DataLimitExceeded",
-        ("262144 bytes", "Set spec.resultWriter to write the results to a bucket"),
+        ("262144 bytes", "set spec.resultWriter.resource to write the results to a bucket"),
     ),
     Mistake(
         "an item that is larger than 256 KiB",
@@ -405,16 +423,16 @@ async def test_a_run_that_waits_says_so_and_can_be_deleted(
 
 REFUSALS: Final = (
     pytest.param(
-        {"itemReader": {"resource": "s3:getObject", "parameters": {"bucket": "data"}}},
-        "spec.itemReader.parameters.key: Invalid value: is required with s3:getObject: the key of the object to read",
-        id="no key",
+        {"itemReader": {"resource": "s3:getObject", "parameters": {"bucket": "data", "key": "a"}}},
+        "spec.itemReader.readerConfig.inputType: Invalid value: is required: the format of what is read",
+        id="no format",
     ),
     pytest.param(
         {"toleratedFailurePercentage": "101"},
         "must be a number from 0 to 100",
         id="101 percent",
     ),
-    pytest.param({"itemBatcher": {"maxItemsPerBatch": 5}}, 'unknown field "spec.itemBatcher"', id="no such field"),
+    pytest.param({"itemBatching": {"maxItems": 5}}, 'unknown field "spec.itemBatching"', id="no such field"),
 )
 
 

@@ -152,6 +152,19 @@ def test_an_object_is_read_in_the_version_that_was_asked_for(store: S3Store) -> 
     store.write("key", [b"other"], "")
     with pytest.raises(Changed, match=r"key key changed"):
         store.open("key", if_match=first.etag)
+    with pytest.raises(Changed, match=r"key key changed"):
+        store.read_at("key", 0, 2, first.etag)
+
+
+def test_a_part_is_read_in_the_version_that_was_opened(store: S3Store) -> None:
+    store.create("key", b"0123456789")
+    with closing(store.open("key")) as reading:
+        etag = reading.etag
+    assert [store.read_at("key", *part, etag) for part in ((0, 10), (3, 4), (9, 1))] == [b"0123456789", b"3456", b"9"]
+    with pytest.raises(StoreError, match="2 bytes instead of 4 from byte 8 on"):
+        store.read_at("key", 8, 4, etag)
+    with pytest.raises(NotFound):
+        store.read_at("other", 0, 1, etag)
 
 
 class Proxy:
@@ -235,6 +248,15 @@ def test_a_cut_connection_is_gone_on_behind_the_last_byte(store: S3Store, throug
     with closing(through_proxy.open("key")) as reading:
         assert b"".join(reading) == PATTERN
     assert proxy.made == 3
+
+
+def test_a_part_goes_on_behind_a_cut_too(store: S3Store, through_proxy: S3Store, proxy: Proxy) -> None:
+    store.write("key", [PATTERN], "")
+    with closing(store.open("key")) as reading:
+        etag = reading.etag
+    proxy.cuts, proxy.cut_after = 2, 500_000
+    assert through_proxy.read_at("key", 1000, 1_500_000, etag) == PATTERN[1000:1_501_000]
+    assert proxy.made == 2
 
 
 def test_an_object_that_changes_behind_a_cut_is_noticed(store: S3Store, through_proxy: S3Store, proxy: Proxy) -> None:

@@ -57,6 +57,7 @@ RIGHTS: Final = {
     Right("", "secrets", "get"): "the S3 credentials that a run names",
     Right("", "secrets", "create"): "an input above 32 KiB",
     Right("", "secrets", "delete"): "that input when the child has ended",
+    Right("", "configmaps", "get"): "the items that a run names",
     Right("", "events", "list"): "why a pod does not start",
     Right("events.k8s.io", "events", "create"): "the story of a run",
     Right(CRDS, "customresourcedefinitions", "list"): "a CRD that is installed after the operator",
@@ -115,6 +116,11 @@ async def drive(cluster: Cluster, name: str, locked: str = "") -> None:
             buckets.close()
         large = spec(itemReader=reader(bucket, "data.json"), resultWriter=writer(bucket), s3=access(cluster.s3))
         runs = [await space.create(large, "large"), await space.create(spec([1]), "late")]
+        body = {"metadata": {"name": "data"}, "data": {"items.json": "[1]"}}
+        with suppress(ApiError):
+            await space.client.request("POST", space.path("configmaps"), body)
+        config = {"resource": "configmap", "parameters": {"name": "data", "key": "items.json"}}
+        runs += [await space.create(spec(itemReader={**config, "readerConfig": {"inputType": "JSON"}}))]
         left = [await space.create(logs), *[await each.create(spec([1])) for each in more]]
         with suppress(AssertionError):  # with a right too few a run waits: its row tells it
             await runs[1].until(lambda status: "late-0-1 is taken" in condition(status).get("message", ""), 20)

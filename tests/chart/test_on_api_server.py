@@ -7,10 +7,8 @@ Rule 1: nothing stays behind in the session's cluster but the resource definitio
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -18,52 +16,30 @@ from typing import Any, Final
 import pytest
 
 from tests.chart import prometheus_operator
-from tests.chart.rendering import CHART, IMAGE, NAMESPACE, Json, Manifests, render
+from tests.chart.on_server import Helm, apply, binding, create, namespace
+from tests.chart.rendering import NAMESPACE, Json, Manifests, render
 from tests.chart.value_sets import SETS
 from tests.cluster import Cluster
-from tests.cluster.commands import Done
 from tests.operator_process import eventually
 
 TEAMS: Final = ("team-a", "team-b")
-LOCKED: Final = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
 DRY: Final = ("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-")
 GUARD: Final = "guard-maprun"  # a name of its own for what is tried in earnest
 PEOPLE: Final = {"alice": "edit", "bob": f"{GUARD}-edit", "carol": "view", "dan": "admin"}
-HELM_SECONDS: Final = 120.0
 LIFE: Final = "chart-life"
-HELLO: Final = {
-    "apiVersion": "maprun.dev/v1alpha1",
-    "kind": "MapRun",
-    "spec": {
-        "input": [1],
-        "itemProcessor": {
-            "jobTemplate": {"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "handler"}]}}}}
-        },
-    },
-}
 
 
 @pytest.fixture(scope="module")
 def server(cluster_fake: Cluster) -> Iterator[Cluster]:
     """A cluster with the chart's namespaces, as locked up as can be, and with the Prometheus operator's definitions."""
     crds = [word for path in prometheus_operator.definitions() for word in ("-f", str(path))]
-    namespaces = [namespace(name, LOCKED) for name in (NAMESPACE, *TEAMS)]
+    namespaces = [namespace(name) for name in (NAMESPACE, *TEAMS)]
     apply(cluster_fake, namespaces)
     cluster_fake.kubectl("apply", "--server-side", *crds)
     cluster_fake.kubectl("wait", "--for=condition=Established", "--timeout=30s", *crds)
     yield cluster_fake
     cluster_fake.kubectl("delete", "--timeout=30s", *crds)
     cluster_fake.kubectl("delete", "namespace", NAMESPACE, *TEAMS, "--timeout=60s")
-
-
-def namespace(name: str, labels: dict[str, str]) -> Json:
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-
-
-def apply(cluster: Cluster, objects: list[Json]) -> Done:
-    """Make the objects."""
-    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-    return cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=text)
 
 
 def warnings(cluster: Cluster, manifests: Manifests) -> list[str]:
@@ -114,18 +90,6 @@ def people(server: Cluster, helm: Path) -> Iterator[Cluster]:
         if each["kind"] != "CustomResourceDefinition":
             where = ["-n", each["metadata"]["namespace"]] if "namespace" in each["metadata"] else []
             server.kubectl("delete", each["kind"], each["metadata"]["name"], *where, "--timeout=30s")
-
-
-def binding(name: str, role: str, team: str) -> Json:
-    """Gives a person a role in a team's namespace."""
-    group = "rbac.authorization.k8s.io"
-    return {
-        "apiVersion": f"{group}/v1",
-        "kind": "RoleBinding",
-        "metadata": {"name": name, "namespace": team},
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
-        "subjects": [{"apiGroup": group, "kind": "User", "name": name}],
-    }
 
 
 def may(cluster: Cluster, who: str, verb: str, resource: str, team: str = TEAMS[0]) -> bool:
@@ -181,13 +145,6 @@ def test_an_operator_of_one_namespace_reaches_no_other(
     assert may(people, operator, verb, resource, team) == expected
 
 
-def create(cluster: Cluster, who: str, team: str) -> Done:
-    """What the API server says to somebody who creates a MapRun; nothing comes of it."""
-    body = {**HELLO, "metadata": {"name": f"of-{who}", "namespace": team}}
-    options = ("create", "--dry-run=server", f"--as={who}", "-f", "-")
-    return cluster.kubectl(*options, input=json.dumps(body), check=False)
-
-
 def test_a_run_needs_the_right_to_create_jobs(people: Cluster) -> None:
     """bob may create runs but no Jobs; alice may do both. The policy is in force a moment after it was made."""
     eventually(lambda: create(people, "bob", "team-a").returncode != 0, 60)
@@ -215,25 +172,11 @@ def test_the_policy_has_no_error_in_its_types(people: Cluster) -> None:
     assert policy()["status"].get("typeChecking", {}) == {}
 
 
-Helm = Callable[..., str]
-
-
 @pytest.fixture(scope="module")
 def release(server: Cluster, helm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Helm]:
     """helm, for a release in a namespace of its own."""
-    home = tmp_path_factory.mktemp("helm")
-    own = {f"HELM_{kind}_HOME": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
-    apply(server, [namespace(LIFE, LOCKED)])
-
-    def run(*words: str) -> str:
-        command = [str(helm), *words, f"--kubeconfig={server.kubeconfig}", f"--namespace={LIFE}"]
-        done = subprocess.run(
-            command, env={**os.environ, **own}, capture_output=True, text=True, timeout=HELM_SECONDS, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    yield run
+    apply(server, [namespace(LIFE)])
+    yield Helm(helm, server, tmp_path_factory.mktemp("helm"), LIFE)
     server.kubectl("delete", "namespace", LIFE, "--timeout=60s")
 
 
@@ -254,14 +197,12 @@ CLAIM: Final = "persistentvolumeclaim/life-maprun-state"
 
 def test_a_release_comes_changes_and_goes(server: Cluster, release: Helm) -> None:
     """The definition may be there already, from other tests: so it is taken over."""
-    image = ("--set", f"image.repository={IMAGE}")
-    said = release("install", "life", str(CHART), *image, "--take-ownership")
+    said = release.put("install", "life", options=["--take-ownership"])
     assert len(re.findall(r"^ +kubectl ", said, re.MULTILINE)) == 3
     assert f"keeps\nits state on the volume {CLAIM.partition('/')[2]}." in said
     assert {CRD, CLAIM, "deployment/life-maprun", "clusterrole/life-maprun-edit"} <= left(server)
 
-    in_s3 = ("--set", "state.url=s3://bucket/prefix", "--set", "networkPolicy.enabled=true")
-    said = release("upgrade", "life", str(CHART), *image, *in_s3)
+    said = release.put("upgrade", "life", "state.url=s3://bucket/prefix", "networkPolicy.enabled=true")
     assert "its state in s3://bucket/prefix." in said
     assert "The volume life-maprun-state is there still" in said
     assert {CLAIM, "networkpolicy/life-maprun"} <= left(server)
@@ -269,14 +210,14 @@ def test_a_release_comes_changes_and_goes(server: Cluster, release: Helm) -> Non
     variables = {each["name"]: each.get("value") for each in spec["template"]["spec"]["containers"][0]["env"]}
     assert variables["MAPRUN_STATE"] == "s3://bucket/prefix"
 
-    release("uninstall", "life")
+    release.run("uninstall", "life")
     assert left(server) == {CRD, CLAIM}
     uid = claim(server)["uid"]
 
-    release("install", "life", str(CHART), *image)
+    release.put("install", "life")
     assert claim(server)["uid"] == uid
-    release("upgrade", "life", str(CHART), *image, "--set", "state.volume.keep=false")
-    release("uninstall", "life")
+    release.put("upgrade", "life", "state.volume.keep=false")
+    release.run("uninstall", "life")
     eventually(lambda: left(server) == {CRD}, 60, lambda: str(left(server)))
 
 

@@ -46,10 +46,12 @@ def start(supervisor: Supervisor, port: int, addresses: Sequence[str] = ("127.0.
     """Start it on each of the addresses; the second one, if any, is the one that pods dial."""
     data = supervisor.state_dir / "s3"
     buckets = data / "buckets"
-    buckets.mkdir(parents=True, exist_ok=True)
+    versions = data / "versions"
+    for folder in (buckets, versions):
+        folder.mkdir(parents=True, exist_ok=True)
     command: list[str | Path] = [binaries.tool(binaries.VERSITYGW), f"--access={ACCESS_KEY}", f"--secret={SECRET_KEY}"]
     command += [f"--region={REGION}", "--quiet", *(f"--port={address}:{port}" for address in addresses)]
-    supervisor.start("versitygw", [*command, "posix", *_metadata(data), buckets])
+    supervisor.start("versitygw", [*command, "posix", f"--versioning-dir={versions}", *_metadata(data), buckets])
     await_ready(supervisor, port)
     endpoints = [f"http://{address}:{port}" for address in addresses]
     return S3Server(endpoints[0], endpoints[1] if len(endpoints) > 1 else None)

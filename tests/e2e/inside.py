@@ -12,7 +12,10 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from maprun.adapters import s3
+import pyarrow
+import pyarrow.parquet
+
+from maprun.adapters import parquet_writing, s3
 from maprun.adapters.s3_access import S3Access
 
 ANSWER = """<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
@@ -83,6 +86,14 @@ def check_s3() -> None:
         assert "Credential=FROMTHEROLE/" in asked, asked
 
 
+def check_parquet() -> None:
+    outputs = [b'{"a":1}', b'{"a":2.5}']
+    made = b"".join(chunk for file in parquet_writing.files(iter(outputs), 1 << 20) for chunk in file)
+    table = pyarrow.parquet.read_table(pyarrow.BufferReader(made))
+    assert table.column("a").to_pylist() == [1.0, 2.5], table
+
+
 check_confinement()
 check_s3()
+check_parquet()
 print("all is well")

@@ -98,6 +98,13 @@ class Results:
         return [record for name, data in self.raw.items() if name.startswith(category) for record in json.loads(data)]
 
 
+def without_crd(cluster: Cluster) -> None:
+    """As before any installation: tests that ran earlier may have brought the CRD with kubectl, which helm would not
+    take over.
+    """
+    cluster.kubectl("delete", "crd", "mapruns.maprun.dev", "--ignore-not-found", "--timeout=60s")
+
+
 def s3_of(cluster: Cluster) -> S3Server:
     """The cluster's S3 server, which a cluster with a real node must have."""
     assert cluster.s3 is not None

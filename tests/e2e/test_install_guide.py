@@ -43,6 +43,7 @@ def guide(cluster_real: Cluster, helm: Path, tmp_path_factory: pytest.TempPathFa
     """The guide, with its image on the node."""
     if cluster_real.state_dir is None:
         pytest.skip("loads an image into the node and looks into it: needs the test cluster's own node")
+    real_runs.without_crd(cluster_real)
     cluster_real.load_image(images.build(REPOSITORY, IMAGE).path)
     server = real_runs.s3_of(cluster_real)
     yours = {**server.environment(), "AWS_ENDPOINT_URL_S3": str(server.endpoint_from_pods), "IMAGE": IMAGE}

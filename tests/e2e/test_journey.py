@@ -35,6 +35,7 @@ def user(cluster_real: Cluster, helm: Path, tmp_path_factory: pytest.TempPathFac
     """A user with the image on the node, and buckets."""
     if cluster_real.state_dir is None:
         pytest.skip("loads an image into the node and looks into it: needs the test cluster's own node")
+    real_runs.without_crd(cluster_real)
     user = Journey(cluster_real, tmp_path_factory.mktemp("journey"), helm, SOME)
     user.bring_image()
     user.fill_buckets()

@@ -1,4 +1,4 @@
-"""The alert rules in a real Prometheus: every series they ask for is there, all are evaluated, and two really fire."""
+"""The alert rules in a real Prometheus: every series they ask for is there, all are evaluated, three really fire."""
 
 from __future__ import annotations
 
@@ -44,7 +44,15 @@ def test_a_run_that_failed_is_told_and_leads_to_its_page(live: Watched) -> None:
     assert all(each["annotations"]["description"].startswith("1 map run(s) in namespace media") for each in told())
 
 
-@pytest.mark.parametrize("alert", ["MapRunStuck", "MapRunOperatorDown", "MapRunJournalErrors"])
+def test_a_run_that_waits_for_its_secret_is_told_and_no_other_is_stuck(live: Watched) -> None:
+    eventually(lambda: firing(live.prometheus, "MapRunStuck"))
+    told = [each["labels"] for each in firing(live.prometheus, "MapRunStuck")]
+    assert {(each["held"], each["namespace"], each["reason"]) for each in told} == {
+        ("outside", "media", "SecretNotFound")
+    }
+
+
+@pytest.mark.parametrize("alert", ["MapRunOperatorDown", "MapRunJournalErrors"])
 def test_nothing_else_is_told_of_an_operator_that_is_well(alert: str, live: Watched) -> None:
     assert not firing(live.prometheus, alert)
 

@@ -1,7 +1,8 @@
 """A working day of MapRun in a nutshell: a real operator that drives runs of every fate, and a Prometheus that watches.
 
 Rule 1: the runs are there for what they show: one that goes well, from S3, retries, failures, timeouts, lost attempts,
-        one that failed and one that succeeded before anybody looked. The others live longer than any test.
+        one that waits for its Secret, one that failed and one that succeeded before anybody looked. The others live
+        longer than any test.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ FLAKY: Final = {"failing-attempts": "1", "duration": "2.5s"}
 SEEN: Final = (
     "sum(maprun_map_runs_finished_total) >= 2",
     "sum(maprun_map_runs_open) >= 7",
+    "sum(maprun_map_runs_waiting) >= 1",
     'sum(maprun_attempts_failed_total{error="States.Timeout"}) > 0',
     "sum(maprun_attempts_lost_total) > 0",
     "sum(maprun_retries_total) > 0",
@@ -100,6 +102,7 @@ def runs(s3: S3Server, buckets: Buckets) -> list[Json]:
         _run("media", "previews", _slow(), maxConcurrency=3, **TOLERANT),
         _run("media", "spot", _inline(100, NODE_GONE), maxConcurrency=2, **TOLERANT),
         _run("media", "broken", _inline(6, BUSY), maxConcurrency=2),
+        _run("media", "archive", spec(itemReader=reader(orders, "orders.json"), s3=access(s3, "nobodys"))),
     ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 
 from maprun.errors import AlreadyExists, Changed, NotFound
 from maprun.ports import ObjectInfo
@@ -35,12 +36,16 @@ class FakeStore:
             raise NotFound(key)
         return self.objects[key]
 
-    def open(self, key: str, if_match: str = "") -> FakeReading:
+    def open(self, key: str, if_match: str = "", version: str = "") -> FakeReading:
         data = self.read(key)
         self.opened.append(key)
         if if_match and if_match != self.etag(key):
             raise Changed(f"{key} changed")
         return FakeReading(data, self.etag(key), self.chunk)
+
+    def read_at(self, key: str, offset: int, length: int, if_match: str) -> bytes:
+        with closing(self.open(key, if_match)) as reading:
+            return b"".join(reading)[offset : offset + length]
 
     def create(self, key: str, data: bytes) -> None:
         self.before(key)

@@ -21,7 +21,7 @@ SPEC = msgspec.convert({"maxConcurrency": 4, "itemProcessor": {"jobTemplate": {}
 def at(progress: Progress, *, children: int = 0, active: int = 0) -> Snapshot:
     """A look at a run whose plan has that many children with one item each."""
     plan = PlanView(children, children, PlanSeal(children, children, 1))
-    return Snapshot(RUN, SPEC, "local", plan, progress, active, limit=4, now=NOW)
+    return Snapshot(RUN, SPEC, "local", plan, progress, Tally(active, active), limit=4, now=NOW)
 
 
 def half_way() -> Snapshot:
@@ -41,7 +41,9 @@ def half_way() -> Snapshot:
 def everything() -> CollectorRegistry:
     """A registry in which each series has a sample."""
     registry = CollectorRegistry()
-    telemetry(registry).reporter(RUN).progressed(half_way())
+    made = telemetry(registry)
+    made.reporter(RUN).progressed(half_way())
+    made.waits(msgspec.structs.replace(RUN, name="waiting"), "SecretNotFound")
     return registry
 
 

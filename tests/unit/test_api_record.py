@@ -79,8 +79,8 @@ TEXT = {"type": "string", "maxLength": 9}
             id="a default changes",
         ),
         pytest.param(
-            lambda spec: fields(spec)["itemSelector"].pop("x-kubernetes-map-type"),
-            ".spec.itemSelector: its type, default or way to merge is another",
+            lambda spec: fields(spec)["resultSelector"].pop("x-kubernetes-map-type"),
+            ".spec.resultSelector: its type, default or way to merge is another",
             id="a map merges in another way",
         ),
         pytest.param(

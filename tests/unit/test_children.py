@@ -92,7 +92,8 @@ def test_the_job_belongs_to_the_run_and_says_which_attempt_it_is() -> None:
         "blockOwnerDeletion": False,
     }
     for metadata in (view.metadata, pod.metadata):
-        assert (metadata.attempt, metadata.labels.run_uid, metadata.labels.item_count) == (ATTEMPT, "0a1b", 3)
+        assert (metadata.attempt, metadata.labels.run_uid) == (ATTEMPT, "0a1b")
+    assert job["metadata"]["labels"]["maprun.dev/items"] == "3"
 
 
 def test_one_pod_without_retries_but_a_disrupted_one_is_replaced() -> None:

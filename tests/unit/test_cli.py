@@ -108,6 +108,52 @@ def test_buckets_are_directories() -> None:
     assert [record["Output"] for record in records] == ['{"sum": 10}', '{"sum": 20}']
 
 
+CITIES = {"name": "cities", "key": "cities.csv"}
+
+
+def local_reader(resource: str, **parameters: str) -> dict[str, Any]:
+    config = {"inputType": "CSV", "csvHeaderLocation": "FIRST_ROW"}
+    return {"resource": resource, "parameters": CITIES | parameters, "readerConfig": config}
+
+
+@pytest.mark.parametrize("resource", ["configmap", "secret"])
+@pytest.mark.parametrize("server", [[], ["--s3-endpoint", "http://127.0.0.1:9"]], ids=["directories", "an S3 server"])
+def test_a_config_map_is_a_directory_with_a_file_for_each_key(resource: str, server: list[str]) -> None:
+    Path("disk/cities").mkdir(parents=True)
+    Path("disk/cities/cities.csv").write_text("name\nBonn\nOslo\n")
+    made = map_run('echo "$MAPRUN_INPUT_JSON" > $MAPRUN_OUTPUT', itemReader=local_reader(resource))
+    result = call("run", written(made), "--bucket-dir", "disk", *server, "--state", "st")
+    assert result.exit_code == 0, result.output
+    assert 'Output   [{"name":"Bonn"},{"name":"Oslo"}]' in result.stdout
+    Path("disk/cities/cities.csv").unlink()
+    again = call("run", "run.yaml", "--bucket-dir", "disk", *server, "--state", "st")
+    assert again.exit_code == 0, "a finished plan needs its dataset no more"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        pytest.param(
+            {"key": "x.csv"}, "./cities/x.csv is not a file, and stands for the configmap cities", id="no key"
+        ),
+        pytest.param({"name": "towns"}, "./towns/cities.csv is not a file, and stands for the configmap", id="no map"),
+        pytest.param({"key": "../cities.csv"}, "no . or ..", id="a key that leads elsewhere"),
+        pytest.param(
+            {"key": "large.csv"}, "large.csv has 1,048,577 bytes; a configmap holds at most 1 MiB", id="large"
+        ),
+    ],
+)
+def test_a_config_map_that_is_not_there(parameters: dict[str, str], told: str) -> None:
+    Path("cities").mkdir()
+    Path("cities/cities.csv").write_text("name\n")
+    Path("cities/large.csv").write_bytes(bytes(1_048_577))
+    result = call("run", written(map_run(itemReader=local_reader("configmap", **parameters))))
+    assert result.exit_code == 2
+    assert "spec.itemReader.parameters" in result.stderr
+    assert told in result.stderr
+    assert not Path("maprun-runs").exists()
+
+
 def test_a_finished_run_is_told_again_and_nothing_runs_twice() -> None:
     file = written(map_run("echo x >> $PWD/ran"))
     first, second = (call("run", file, "--state", "st", "--json") for _ in range(2))

@@ -91,7 +91,7 @@ def test_parameter_path_problems() -> None:
         "good5.$": "$$.g5",
         "bad5.$": "$$23",
     }
-    assert [each.path.removeprefix("spec.itemSelector.") for each in selection.problems(template)] == [
+    assert [each.path.removeprefix("spec.itemSelector.") for each in payload.problems(template, selection.FIELD)] == [
         "bad1.$",
         "bad2.$",
         "f3.bad3.$",
@@ -308,7 +308,7 @@ if SELECTED:
     @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in SELECTED])
     def test_recorded_item_selector(case: Case) -> None:
         template = case.state.get("ItemSelector") or case.state["Parameters"]
-        assert selection.problems(template) == ()
+        assert payload.problems(template, selection.FIELD) == ()
         selector = selection.compile_selector(template)
         document = effective_input(case)
         ours = [

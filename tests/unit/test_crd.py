@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import yaml
 
-from maprun.core.validation import RULES
+from maprun.core.rules import RULES
 from maprun.model import MUTABLE, MapRunSpec, Model, Retrier
 from maprun.model_status import MapRunStatus, Status
 from tools import crd
@@ -20,7 +20,8 @@ ROOT = DEFINITION["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 OPAQUE = "x-kubernetes-preserve-unknown-fields"
 UPPER_SNAKE = re.compile(r"^[A-Z][A-Z0-9_]*$")
 UPPER_CAMEL = re.compile(r"^([A-Z][a-z0-9]+)+$")
-CALL = re.compile(r"^(arn:aws:states:::)?s3:[a-z][A-Za-z0-9]*$")
+CALL = re.compile(r"^((arn:aws:states:::)?s3:[a-z][A-Za-z0-9]*|configmap|secret)$")
+LANGUAGE = re.compile(r"^JSON(Path|ata)$")  # as AWS writes them
 
 
 def fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any], bool]]:
@@ -94,7 +95,7 @@ def test_a_field_is_either_required_or_has_its_default_written_down(schema: dict
 @every_field
 def test_enum_values_are_those_of_aws_or_in_the_case_of_kubernetes(schema: dict[str, Any], element: bool) -> None:
     values = schema.get("enum", [])
-    assert any(all(form.match(value) for value in values) for form in (UPPER_SNAKE, UPPER_CAMEL, CALL))
+    assert any(all(form.match(value) for value in values) for form in (UPPER_SNAKE, UPPER_CAMEL, CALL, LANGUAGE))
 
 
 @every_spec_field
@@ -102,7 +103,8 @@ def test_a_description_says_the_default(schema: dict[str, Any]) -> None:
     default = schema.get("default")
     if default in (None, "", [], {}) or len(schema.get("enum", [])) == 1:
         return
-    assert re.search(rf'Default "?{re.escape(str(default))}"?|{default} \(default\)', schema["description"])
+    shown = f"{default:,}" if isinstance(default, int) else re.escape(default)
+    assert re.search(rf'Default "?{shown}"?|{shown} \(default\)', schema["description"])
 
 
 @pytest.mark.parametrize(
@@ -178,17 +180,23 @@ def test_model_and_schema_have_the_same_fields(
 
 def test_every_rule_is_carried_just_once() -> None:
     carried = [
-        rule["message"] for _, schema, _ in ALL_FIELDS for rule in schema.get("x-kubernetes-validations", [])
-    ] + [rule["message"] for rule in ROOT["x-kubernetes-validations"]]
+        (rule["rule"], rule["fieldPath"], rule["message"])
+        for schema in [ROOT, *(schema for _, schema, _ in ALL_FIELDS)]
+        for rule in schema.get("x-kubernetes-validations", [])
+    ]
+    assert len(set(carried)) == len(carried)
     for rules in RULES.values():
         for rule in rules:
-            assert carried.count(rule.message) == bool(rule.cel)
+            assert ((rule.cel, f".{rule.field}", rule.message) in carried) == bool(rule.cel)
 
 
 def test_what_may_change_has_no_rule_against_it_and_the_rest_has_one() -> None:
     kept = {rule["fieldPath"][1:] for rule in SPEC["x-kubernetes-validations"] if "oldSelf" in rule["rule"]}
-    # `input` has no type, so CEL cannot see it; the operator reads it once, when it plans.
-    assert SPEC["properties"].keys() - kept == MUTABLE | {"input"}
+    # What has no type, CEL cannot see; the operator reads it once, when the run begins.
+    untyped = {"input", "items", "itemSelector", "output"}
+    assert SPEC["properties"].keys() - kept == MUTABLE | untyped
+    for name in untyped:
+        assert "A later change has no effect." in SPEC["properties"][name]["description"]
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ class Api:
         return msgspec.json.encode({"data": data})
 
 
+LOCAL: Final = {"resource": "configmap", "parameters": {"name": "data", "key": "data.csv"}}
 READER: Final = {"resource": "s3:listObjectsV2", "parameters": {"bucket": "data"}}
 
 
@@ -85,15 +86,18 @@ async def test_whether_this_machine_is_allowed_goes_with_it(loopback: bool) -> N
 
 
 @pytest.mark.parametrize(
-    ("reads", "shared", "access"),
+    ("fields", "shared", "access"),
     [
-        pytest.param(True, True, OWN, id="shared"),
-        pytest.param(False, False, OWN, id="not shared, and not needed"),
+        pytest.param({"itemReader": READER}, True, OWN, id="shared"),
+        pytest.param({}, False, OWN, id="not shared, and not needed"),
+        pytest.param({"itemReader": LOCAL}, False, OWN, id="not needed to read a ConfigMap"),
+        pytest.param({"resultWriter": {"writerConfig": {}}}, False, OWN, id="not needed to shape the output"),
     ],
 )
-async def test_the_operators_own(reads: bool, shared: bool, access: S3Access) -> None:
+async def test_the_operators_own(fields: dict[str, Any], shared: bool, access: S3Access) -> None:
     api = Api(GOOD)
-    assert await asked(api, spec(reads), S3Policy(OWN, shared)) == access
+    made = msgspec.convert({**fields, "itemProcessor": {"jobTemplate": {}}}, MapRunSpec)
+    assert await asked(api, made, S3Policy(OWN, shared)) == access
     assert api.asked == []
 
 

@@ -51,11 +51,6 @@ def test_an_objects_members_come_back_byte_for_byte(values: dict[str, Any], esca
     ]
 
 
-@given(st.lists(VALUES, min_size=1, max_size=6), st.integers(1, 8))
-def test_max_items_gives_the_first_ones(values: list[Any], most: int) -> None:
-    assert len(list(items([encoded(values)], max_items=most))) == min(most, len(values))
-
-
 @pytest.mark.parametrize(
     ("pointer", "expected"),
     [
@@ -80,14 +75,6 @@ def test_nothing_behind_the_target_of_a_pointer_is_read() -> None:
         raise AssertionError("read too far")
 
     assert list(items(chunks(), "/a")) == [(None, 1), (None, 2)]
-
-
-def test_nothing_behind_the_last_wanted_item_is_read() -> None:
-    def chunks() -> Iterator[bytes]:
-        yield b"[1,         2 , broken         "
-        raise AssertionError("read too far")
-
-    assert list(items(chunks(), max_items=2)) == [(None, 1), (None, 2)]
 
 
 @pytest.mark.parametrize(

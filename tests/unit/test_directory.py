@@ -201,8 +201,21 @@ def test_an_object_is_read_in_the_version_that_was_asked_for(store: DirectorySto
     store.write("key", [b"other data"], "")
     with pytest.raises(Changed, match="key 'key' changed"):
         store.open("key", if_match=first.etag)
+    with pytest.raises(Changed, match="key 'key' changed"):
+        store.read_at("key", 0, 2, first.etag)
     assert b"".join(first) == b"data"  # a replaced file stays readable for those who have it open
     first.close()
+
+
+def test_a_part_is_read_in_the_version_that_was_opened(store: DirectoryStore) -> None:
+    store.create("key", b"0123456789")
+    (info,) = store.list()
+    etag = info.etag
+    assert [store.read_at("key", *part, etag) for part in ((0, 10), (3, 4), (9, 1))] == [b"0123456789", b"3456", b"9"]
+    with pytest.raises(StoreError, match="it ends at byte 10"):
+        store.read_at("key", 8, 4, etag)
+    with pytest.raises(NotFound):
+        store.read_at("other", 0, 1, etag)
 
 
 def test_a_file_that_changes_while_it_is_read_is_noticed(store: DirectoryStore, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maprun.core import status
 from maprun.core.status import Snapshot
 from maprun.errors import Failure, Fenced, StatesError
 from maprun.model import MapRunSpec
@@ -50,6 +51,10 @@ def mixed(child: int, attempt: int) -> Outcome:
     if child % 7 == 6 and attempt == 1:
         return Outcome(child, attempt, ChildStatus.LOST, failure=Failure("", "node gone"), started=1.0, stopped=2.0)
     return succeeds(child, attempt)
+
+
+def never(child: int, attempt: int) -> Outcome | None:
+    return None
 
 
 HISTORIES: list[tuple[str, Handler, dict[str, Any], RunStatus, dict[str, int]]] = [
@@ -162,6 +167,50 @@ async def test_a_run_that_fails_while_the_dataset_is_read_exports_what_a_restart
     assert (again.plan, world.exports) == (final.plan, 1)
 
 
+BATCHES: list[tuple[str, dict[str, Any], RunStatus]] = [
+    ("a failed batch counts all its items", {"toleratedFailureCount": 4}, RunStatus.FAILED),
+    ("as many items as are tolerated are fine", {"toleratedFailureCount": 5}, RunStatus.SUCCEEDED),
+    ("a percentage is one of the items: 5 of 10 are 50", {"toleratedFailurePercentage": "50"}, RunStatus.SUCCEEDED),
+    ("and more than that is too much", {"toleratedFailurePercentage": "49.999"}, RunStatus.FAILED),
+]
+
+
+@pytest.mark.parametrize(("fields", "ending"), [row[1:] for row in BATCHES], ids=[row[0] for row in BATCHES])
+async def test_the_tolerance_is_one_of_items(fields: dict[str, Any], ending: RunStatus) -> None:
+    world = World(3, lambda child, attempt: (fails if child == 1 else succeeds)(child, attempt), sizes=[4, 5, 1])
+    final = await world.engine(spec(**fields)).run()
+    assert (final.status, final.progress.failed_items) == (ending, 5)
+
+
+async def test_children_of_an_earlier_engine_are_counted_with_their_items_again() -> None:
+
+    world = World(5, never, sizes=[10, 20, 30, 40, 50])
+    first = asyncio.ensure_future(world.engine(spec()).run())
+    await asyncio.sleep(1)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    world.handler = lambda child, attempt: fails(child, attempt) if child == 0 else None
+    final = await world.engine(spec()).run()
+    assert {child: (o.status.value, o.items) for child, o in finals(world).items()} == {
+        0: ("FAILED", 10),
+        1: ("ABORTED", 20),
+        2: ("ABORTED", 30),
+        3: ("ABORTED", 40),
+    }
+    assert status.item_counts(final) == {
+        "pending": 50,
+        "running": 0,
+        "succeeded": 0,
+        "failed": 10,
+        "timedOut": 0,
+        "aborted": 90,
+        "total": 150,
+        "resultsWritten": 150,
+        "failuresNotRedrivable": 0,
+        "pendingRedrive": 0,
+    }
+
+
 async def test_an_empty_dataset_succeeds() -> None:
     final = await World(0).engine(spec()).run()
     assert (final.status, final.plan.children) == (RunStatus.SUCCEEDED, 0)
@@ -212,6 +261,7 @@ def proof(world: World, final: Snapshot) -> None:
     outcomes = finals(world)
     assert set(outcomes) == set(final.progress.done)
     assert sum(tally.children for tally in final.progress.tallies.values()) == len(outcomes)
+    assert final.progress.finished.items == sum(world.sizes[child] for child in outcomes)
     assert world.peak <= 4
     assert not world.durable_then_ran, "an attempt with a durable outcome ran again"
     assert not world.after_verdict, "something was launched behind the verdict"
@@ -259,11 +309,12 @@ ENDINGS = st.sampled_from(["succeeds", "Flaky", "Boom", "lost"])
 @given(
     script=st.lists(st.lists(ENDINGS, min_size=1, max_size=4), min_size=1, max_size=12),
     crashes=st.lists(st.integers(1, 120), max_size=4),
-    count=st.none() | st.integers(0, 5),
+    count=st.none() | st.integers(0, 20),
     seed=st.integers(0, 99),
+    sizes=st.lists(st.integers(1, 50), min_size=12, max_size=12),
 )
 async def test_whatever_happens_each_child_is_counted_once(
-    script: list[list[str]], crashes: list[int], count: int | None, seed: int
+    script: list[list[str]], crashes: list[int], count: int | None, seed: int, sizes: list[int]
 ) -> None:
     def handler(child: int, attempt: int) -> Outcome:
         ending = script[child][min(attempt, len(script[child])) - 1]
@@ -273,7 +324,7 @@ async def test_whatever_happens_each_child_is_counted_once(
             return Outcome(child, attempt, ChildStatus.LOST, failure=Failure("", "gone"))
         return fails(child, attempt, ending)
 
-    world = World(len(script), handler, seed=seed)
+    world = World(len(script), handler, seed=seed, sizes=sizes[: len(script)])
     wanted = spec(toleratedFailureCount=count)
     for fatal in crashes:
         try:

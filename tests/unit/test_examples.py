@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import yaml
 from maprun.core.validation import parse
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = ("airports", "hello", "inventory")
+EXAMPLES = ("airports", "hello", "inventory", "orders")
 HERE = re.compile(r"^## Here\n(?P<text>.*?)^## ", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ (.*)$", re.MULTILINE)
 WAIT = 60.0  # seconds; a bound, not an expectation
@@ -106,6 +108,52 @@ def test_the_inventory_knows_a_wrong_file(tmp_path: Path, key: str, size: int, e
     code, answer = handled("inventory", tmp_path)
     assert (code, answer["errorType"]) == (1, error)
     assert key in answer["errorMessage"]
+
+
+def test_the_orders_are_valued_fifty_to_a_child(tmp_path: Path) -> None:
+    shown = follow_readme("orders", tmp_path)
+    assert "11 child executions for 530 items, 11 succeeded" in shown
+    (file,) = (tmp_path / "my-buckets/orders-results/orders").rglob("SUCCEEDED_0.jsonl")
+    told = (ROOT / "examples/orders/README.md").read_text("utf-8")
+    lines = file.read_text("utf-8").splitlines()
+    assert lines[0] in told.splitlines()
+    answers = [json.loads(line) for line in lines]
+    with (ROOT / "examples/orders/orders.csv").open(encoding="utf-8", newline="") as data:
+        orders = list(csv.DictReader(data))
+    assert [answer["order"] for answer in answers] == [order["order"] for order in orders]
+    wrong = [answer["order"] for answer in answers if "problem" in answer]
+    assert wrong == ["A-0077", "A-0210", "A-0399"]
+    assert all(f"`{order}`" in told for order in wrong)
+    rates = map_run("orders")["spec"]["input"]["rates"]
+    for order, answer in zip(orders, answers, strict=True):
+        if "euros" in answer:
+            exact = int(order["quantity"]) * Fraction(order["price"]) * Fraction(rates[order["currency"]])
+            assert abs(exact - Fraction(answer["euros"])) <= Fraction("0.005")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param({}, {"euros": "5.67"}, id="half a cent is rounded up"),
+        pytest.param({"quantity": "-1"}, {"problem": "nothing was ordered"}, id="less than one"),
+        pytest.param({"quantity": "two"}, {"problem": "two x 5.665 are no numbers"}, id="a quantity in words"),
+        pytest.param({"price": "NaN"}, {"problem": "1 x NaN are no numbers"}, id="what Python takes for a number"),
+        pytest.param({"currency": ""}, {"problem": "no rate for "}, id="no currency"),
+    ],
+)
+def test_an_order_that_is_wrong_is_an_answer(tmp_path: Path, change: dict[str, str], said: dict[str, str]) -> None:
+    order = {"order": "A-1", "quantity": "1", "price": "5.665", "currency": "EUR"} | change
+    event = {"BatchInput": {"rates": {"EUR": "1"}}, "Items": [order]}
+    (tmp_path / "in.json").write_text(json.dumps(event))
+    assert logged("orders", tmp_path) == [{"order": "A-1", **said}]
+
+
+def logged(name: str, folder: Path) -> Any:
+    """What the last line says that a handler prints, for the input in `in.json`."""
+    handler = ROOT / f"examples/{name}/handler.py"
+    own = {**os.environ, "MAPRUN_INPUT": str(folder / "in.json")}
+    done = subprocess.run([sys.executable, str(handler)], env=own, timeout=WAIT, capture_output=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def handled(name: str, folder: Path) -> tuple[int, Any]:

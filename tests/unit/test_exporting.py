@@ -5,88 +5,21 @@ a user can mend.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow.parquet as pq
 import pytest
 
 from maprun.adapters.directory import DirectoryStore
-from maprun.adapters.journal import Journal, JournalReader
-from maprun.adapters.plans import PlanReader, PlanWriter
-from maprun.adapters.stores import DirectoryBuckets
-from maprun.core.progress import Progress
-from maprun.core.results import Names
 from maprun.errors import AccessDenied, Failure, StatesError, StoreUnavailable
-from maprun.exporting import ResultsExporter
-from maprun.model import MapRunSpec, RunRef
 from maprun.ports import Store
-from maprun.records import Batch, ChildStatus, Exported, Outcome, Retry, RunStatus, Verdict
-
-RUN = RunRef("default", "airports", "6a1f", 0.0)
-WRITER = {"resource": "s3:putObject", "parameters": {"bucket": "results", "prefix": "p"}}
-DONE = Verdict(RunStatus.SUCCEEDED, 9.0)
-FAILED = Verdict(RunStatus.FAILED, 9.0, Failure(StatesError.EXCEED_TOLERATED_FAILURE_THRESHOLD, "…"))
-
-
-def succeeded(child: int, output: bytes = b"") -> Outcome:
-    return Outcome(
-        child, 1, ChildStatus.SUCCEEDED, output=msgspec.Raw(output or b"%d" % child), started=1.0, stopped=2.0
-    )
-
-
-def failed(child: int, *, retry: Retry | None = None) -> Outcome:
-    return Outcome(child, 1, ChildStatus.FAILED, failure=Failure("Boom", "why"), started=1.0, stopped=2.0, retry=retry)
-
-
-class Finished:
-    """A run in a directory, ready to be exported."""
-
-    def __init__(self, root: Path, children: int = 5) -> None:
-        self.root, self.store = root, DirectoryStore(root / "state")
-        writer = PlanWriter(self.store)
-        for child in range(children):
-            writer.add(Batch(child, 1, msgspec.Raw(b'{"n":%d}' % child)), str(child))
-        writer.seal(str(children))
-        (root / "results").mkdir()
-
-    async def journal(self, *segments: list[Outcome]) -> None:
-        journal = Journal(self.store, flush_seconds=0.0)
-        async for _ in journal.open("w", 0.0):
-            pass
-        for segment in segments:
-            await journal.append(segment)
-        await journal.close()
-
-    def exporter(
-        self,
-        *,
-        buckets: Any = None,
-        file_limit: int = 10**9,
-        trouble: Callable[[str], None] = lambda message: None,
-        **fields: Any,
-    ) -> ResultsExporter:
-        spec = msgspec.convert({"itemProcessor": {"jobTemplate": {}}, "resultWriter": WRITER} | fields, MapRunSpec)
-        return ResultsExporter(
-            spec,
-            Names(RUN, "local", "air"),
-            history=JournalReader(self.store),
-            plan=PlanReader(self.store),
-            buckets=buckets or DirectoryBuckets(self.root),
-            store=self.store,
-            clock=lambda: 10.0,
-            trouble=trouble,
-            file_limit=file_limit,
-        )
-
-    async def export(self, exporter: ResultsExporter, verdict: Verdict = DONE) -> Exported:
-        return await exporter.export(Progress(), verdict, PlanReader(self.store).view())
-
-    def files(self) -> dict[str, Any]:
-        folder = self.root / "results" / "p" / "6a1f"
-        return {path.name: json.loads(path.read_bytes()) for path in sorted(folder.iterdir())}
+from maprun.records import Batch, Retry
+from tests.unit.finished_run import FAILED, Finished, failed, succeeded, writer
 
 
 async def test_each_child_is_in_exactly_one_file_in_item_order(tmp_path: Path) -> None:
@@ -129,7 +62,7 @@ async def test_an_empty_dataset_gives_a_manifest_with_three_empty_lists(tmp_path
 async def test_a_full_file_is_followed_by_the_next(tmp_path: Path) -> None:
     run = Finished(tmp_path)
     await run.journal([succeeded(child) for child in range(5)])
-    await run.export(run.exporter(file_limit=800))
+    await run.export(run.exporter(resultWriter=writer(maxBytesPerFile=800)))
     files = run.files()
     names = [name for name in files if name.startswith("SUCCEEDED")]
     assert len(names) > 1
@@ -143,9 +76,9 @@ async def test_repeating_an_export_writes_the_same_bytes(tmp_path: Path) -> None
     run = Finished(tmp_path)
     await run.journal([succeeded(0), failed(3)])
     await run.export(run.exporter())
-    before = {path.name: path.read_bytes() for path in (tmp_path / "results/p/6a1f").iterdir()}
+    before = run.contents()
     await run.export(run.exporter())
-    assert {path.name: path.read_bytes() for path in (tmp_path / "results/p/6a1f").iterdir()} == before
+    assert run.contents() == before
 
 
 async def test_without_a_writer_the_outputs_are_the_output(tmp_path: Path) -> None:
@@ -234,3 +167,207 @@ async def test_an_unreachable_bucket_is_tried_again_until_it_answers(tmp_path: P
     exported = await asyncio.wait_for(run.export(exporter), 60)
     assert exported.failure is None
     assert said == ["the results cannot be written yet: slow down"] * 2 + [""]
+
+
+# ------------------------------------------------------------------------------------------------ forms of the results
+
+ENDED = [succeeded(3, b'{"n":3}'), failed(1), succeeded(0, b"[1,[2]]"), succeeded(2, b"[]")]  # and 4 is pending
+PAIRS = {  # transformation and type → the file of what succeeded
+    ("COMPACT", "JSON"): ("SUCCEEDED_0.json", b'[[1,[2]],[],{"n":3}]'),
+    ("COMPACT", "JSONL"): ("SUCCEEDED_0.jsonl", b'[1,[2]]\n[]\n{"n":3}\n'),
+    ("FLATTEN", "JSON"): ("SUCCEEDED_0.json", b'[1,[2],{"n":3}]'),
+    ("FLATTEN", "JSONL"): ("SUCCEEDED_0.jsonl", b'1\n[2]\n{"n":3}\n'),
+}
+
+
+@pytest.mark.parametrize(("form", "kind"), PAIRS, ids=" ".join)
+async def test_only_outputs_are_transformed_and_the_rest_keep_their_records(
+    tmp_path: Path, form: str, kind: str
+) -> None:
+    run = Finished(tmp_path)
+    await run.journal(ENDED)
+    await run.exported(resultWriter=writer(transformation=form, outputType=kind))
+    name, content = PAIRS[form, kind]
+    found = run.contents()
+    assert found[name] == content
+    extension = name.partition(".")[2]
+    (failure,), (pending,) = (parsed(found[f"{category}_0.{extension}"]) for category in ("FAILED", "PENDING"))
+    assert (failure["Name"], failure["Status"], failure["Error"]) == ("airports-1", "FAILED", "Boom")
+    assert pending == {"Input": '{"n":4}', "InputDetails": {"Included": True}, "Status": "PENDING"}
+
+
+def parsed(content: bytes) -> list[dict[str, object]]:
+    """The records of a JSON or JSONL file."""
+    found: list[dict[str, object]] = (
+        [json.loads(line) for line in content.splitlines()] if content.endswith(b"\n") else json.loads(content)
+    )
+    return found
+
+
+async def test_records_of_children_as_lines(tmp_path: Path) -> None:
+    run = Finished(tmp_path, 2)
+    await run.journal([succeeded(1), succeeded(0)])
+    await run.exported(resultWriter=writer(outputType="JSONL"))
+    lines = run.contents()["SUCCEEDED_0.jsonl"]
+    assert lines.endswith(b"\n")
+    assert [record["Name"] for record in parsed(lines)] == ["airports-0", "airports-1"]
+
+
+async def test_outputs_as_parquet_and_the_rest_as_json(tmp_path: Path) -> None:
+    run = Finished(tmp_path)
+    await run.journal([succeeded(0, b'{"n":0}'), failed(1), succeeded(3, b'{"n":3}')])
+    await run.exported(resultWriter=writer(transformation="COMPACT", outputType="PARQUET"))
+    found = run.contents()
+    assert sorted(found) == ["FAILED_0.json", "PENDING_0.json", "SUCCEEDED_0.parquet", "manifest.json"]
+    rows = pq.read_table(io.BytesIO(found["SUCCEEDED_0.parquet"])).to_pylist()
+    assert [row["n"] for row in rows] == [0, 3]
+    assert [record["Input"] for record in parsed(found["PENDING_0.json"])] == ['{"n":2}', '{"n":4}']
+
+
+async def test_outputs_that_flatten_to_nothing_give_no_file(tmp_path: Path) -> None:
+    run = Finished(tmp_path, 2)
+    await run.journal([succeeded(0, b"[]"), succeeded(1, b"[]")])
+    await run.exported(resultWriter=writer(transformation="FLATTEN"))
+    assert sorted(run.files()) == ["manifest.json"]
+
+
+FORMS = [
+    writer(transformation=form, outputType=kind)
+    for form in ("NONE", "COMPACT", "FLATTEN")
+    for kind in ("JSON", "JSONL")
+]
+FORMS.append(writer(transformation="COMPACT", outputType="PARQUET"))
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: " ".join(form["writerConfig"].values()))
+async def test_a_crash_at_any_write_and_a_repetition_give_the_same_bytes(tmp_path: Path, form: dict[str, Any]) -> None:
+    """And the sizes in the manifest are those of the files."""
+    form["writerConfig"]["maxBytesPerFile"] = 900
+    whole, broken = (Finished(tmp_path / name) for name in ("whole", "broken"))
+    outcomes = [succeeded(0, b'{"n":[0]}'), succeeded(1, b'[{"n":1},{"n":2}]'), failed(2), succeeded(4, b'{"n":4}')]
+    for run in (whole, broken):
+        await run.journal(outcomes)
+    await whole.exported(resultWriter=form)
+    crashes = 0
+    while True:
+        buckets = Crashing(broken.root, writes=crashes)
+        try:
+            await broken.exported(resultWriter=form, buckets=buckets)
+            break
+        except Crash:
+            crashes += 1
+    files = whole.contents()
+    assert crashes == len(files) > 3
+    assert broken.contents() == files
+    listed = json.loads(files["manifest.json"])["ResultFiles"]
+    sizes = {entry["Key"].rpartition("/")[2]: entry["Size"] for entries in listed.values() for entry in entries}
+    assert sizes == {name: len(content) for name, content in files.items() if name != "manifest.json"}
+
+
+class Crash(BaseException):
+    """The end of the process."""
+
+
+class Crashing:
+    """Buckets that end the process in the middle of a write, behind some whole ones."""
+
+    def __init__(self, root: Path, writes: int) -> None:
+        self.root, self.left = root, writes
+
+    def bucket(self, name: str) -> Store:
+        crashing = self
+
+        class Bucket(DirectoryStore):
+            def write(self, key: str, chunks: Iterable[bytes], content_type: str) -> int:
+                if crashing.left == 0:
+                    next(iter(chunks))
+                    raise Crash
+                crashing.left -= 1
+                return super().write(key, chunks, content_type)
+
+        return Bucket(self.root / name)
+
+
+# -------------------------------------------------------------------------------- the result without a bucket, outputs
+
+BOOM = {"Status": "FAILED", "Error": "Boom", "Cause": "why"}
+BOOM_LINE = '{"Status":"FAILED","Error":"Boom","Cause":"why"}'
+INLINE: list[tuple[dict[str, str], Any]] = [
+    ({"transformation": "COMPACT"}, [[1, [2]], BOOM, [], {"n": 3}]),
+    ({"transformation": "FLATTEN"}, [1, [2], BOOM, {"n": 3}]),
+    ({"transformation": "COMPACT", "outputType": "JSONL"}, f'[1,[2]]\n{BOOM_LINE}\n[]\n{{"n":3}}\n'),
+    ({"outputType": "JSONL", "transformation": "FLATTEN"}, f'1\n[2]\n{BOOM_LINE}\n{{"n":3}}\n'),
+    ({"outputType": "JSON"}, [[1, [2]], BOOM, [], {"n": 3}]),
+]
+
+
+@pytest.mark.parametrize(("config", "expected"), INLINE, ids=[" ".join(config.values()) for config, _ in INLINE])
+async def test_writer_config_alone_shapes_the_output(tmp_path: Path, config: dict[str, str], expected: Any) -> None:
+    run = Finished(tmp_path, 4)
+    await run.journal(ENDED)
+    exported = await run.exported(resultWriter={"writerConfig": config})
+    assert json.loads(bytes(exported.output)) == expected
+    assert (exported.manifest, list((tmp_path / "results").iterdir())) == ("", [])
+
+
+async def test_records_alone_can_be_the_output(tmp_path: Path) -> None:
+    run = Finished(tmp_path, 3)
+    await run.journal([succeeded(2), failed(0), succeeded(1)])
+    exported = await run.exported(resultWriter={"writerConfig": {"transformation": "NONE"}})
+    records = json.loads(bytes(exported.output))
+    assert [(record["Name"], record["Input"], record["Status"]) for record in records] == [
+        ("airports-0", '{"n":0}', "FAILED"),
+        ("airports-1", '{"n":1}', "SUCCEEDED"),
+        ("airports-2", '{"n":2}', "SUCCEEDED"),
+    ]
+    assert [record.get("Output") for record in records] == [None, "1", "2"]
+
+
+async def test_the_output_is_made_of_the_result(tmp_path: Path) -> None:
+    run = Finished(tmp_path, 2)
+    await run.journal([succeeded(0), succeeded(1)])
+    fields = {"input": {"a": 1}, "resultSelector": {"n.$": "States.ArrayLength($)"}, "resultPath": "$.map"}
+    exported = await run.exported(resultWriter=None, **fields)
+    assert json.loads(bytes(exported.output)) == {"a": 1, "map": {"n": 2}}
+
+
+async def test_with_a_bucket_the_result_is_where_the_manifest_lies(tmp_path: Path) -> None:
+    run = Finished(tmp_path, 1)
+    await run.journal([succeeded(0)])
+    exported = await run.exported(resultSelector={"key.$": "$.ResultWriterDetails.Key"})
+    assert json.loads(bytes(exported.output)) == {"key": "p/6a1f/manifest.json"}
+    assert exported.manifest == "p/6a1f/manifest.json"
+
+
+async def test_a_mistake_in_the_output_fails_the_run_when_its_files_are_written(tmp_path: Path) -> None:
+    run = Finished(tmp_path, 1)
+    await run.journal([succeeded(0)])
+    exported = await run.exported(resultSelector={"x.$": "$.nothing"})
+    assert exported.failure
+    assert exported.failure.error == StatesError.RUNTIME
+    assert (exported.manifest, bytes(exported.output)) == ("p/6a1f/manifest.json", b"")
+    assert sorted(run.files()) == ["SUCCEEDED_0.json", "manifest.json"]
+
+
+async def test_a_failed_run_has_no_other_output_than_where_its_files_lie(tmp_path: Path) -> None:
+    run = Finished(tmp_path, 1)
+    await run.journal([failed(0)])
+    exported = await run.exported(FAILED, resultSelector={"x.$": "$.nothing"})
+    assert exported.failure is None
+    assert json.loads(bytes(exported.output))["ResultWriterDetails"]["Key"] == exported.manifest
+
+
+async def test_an_output_that_the_input_makes_too_large_fails_the_run(tmp_path: Path) -> None:
+    run = Finished(tmp_path, 1)
+    await run.journal([succeeded(0, b'"' + b"x" * 200_000 + b'"')])
+    exported = await run.exported(resultWriter=None, input={"a": "y" * 100_000}, resultPath="$.map")
+    assert exported.failure
+    assert exported.failure.error == StatesError.DATA_LIMIT_EXCEEDED
+
+
+async def test_the_limit_meets_the_result_first(tmp_path: Path) -> None:  # aws-cdk#24799: discarding it does not help
+    run = Finished(tmp_path, 1)
+    await run.journal([succeeded(0, b'"' + b"x" * 300_000 + b'"')])
+    exported = await run.exported(resultWriter=None, resultSelector={"nothing": 0})
+    assert exported.failure
+    assert exported.failure.error == StatesError.DATA_LIMIT_EXCEEDED

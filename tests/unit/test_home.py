@@ -18,7 +18,7 @@ from maprun.adapters.s3_access import S3Access
 from maprun.adapters.stores import S3Buckets
 from maprun.adapters.telemetry import Telemetry
 from maprun.core import validation
-from maprun.errors import Reason, RunFailed
+from maprun.errors import Reason, RunFailed, StoreError
 from maprun.model import API_VERSION, KIND
 from maprun.settings import OperatorSettings
 from maprun.supervising import Shared, Supervisor
@@ -92,3 +92,13 @@ async def test_a_run_that_has_started_waits_instead(monkeypatch: pytest.MonkeyPa
     await asyncio.gather(waiting, return_exceptions=True)
     (condition,) = msgspec.json.decode(api.told)[-1]["value"]
     assert condition["status"] == "Unknown"
+
+
+def test_a_missing_volume_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(supervising, "DEFAULT_STATE", f"file://{tmp_path}/file/state")
+    with pytest.raises(StoreError, match="mount a volume there, or name another store: --state or MAPRUN_STATE"):
+        supervising.check_state(OperatorSettings(state=f"file://{tmp_path}/file/state"))
+    with pytest.raises(StoreError) as other:
+        supervising.check_state(OperatorSettings(state=f"file://{tmp_path}/file/other"))
+    assert "mount a volume" not in str(other.value)

@@ -231,6 +231,7 @@ def failing(text: str, document: Any, function: str, why: str) -> Any:
         failing("States.MathAdd(1, '2')", {}, "MathAdd", "the second argument must be a number"),
         failing("States.MathAdd(2147483647, 1)", {}, "MathAdd", "the arguments and their sum must lie between "),
         failing("States.MathAdd(-3000000000, 1)", {}, "MathAdd", "the arguments and their sum must lie between "),
+        failing("States.MathAdd($, 1)", 10**400, "MathAdd", "the arguments and their sum must lie between "),
         failing("States.MathAdd($, 1)", float("inf"), "MathAdd", "the first argument must be a number"),
         failing("States.MathRandom(1.4, 1.6)", {}, "MathRandom", "the second argument must be above the first, both "),
         failing("States.MathRandom(10, 5)", {}, "MathRandom", "the second argument must be above the first, both "),

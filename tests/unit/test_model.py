@@ -61,8 +61,8 @@ def test_either_form_of_a_readers_resource_says_whether_it_lists() -> None:
 def test_a_reader_is_read_field_by_field() -> None:
     reader = msgspec.convert(get_object({"inputType": "JSON", "maxItems": 3})["spec"], MapRunSpec).item_reader
     assert reader is not None
-    assert (reader.parameters.bucket, reader.parameters.key, reader.parameters.prefix) == ("data", "a.json", None)
-    assert (reader.reader_config.input_type, reader.reader_config.max_items) == (InputType.JSON, 3)
+    assert (reader.bucket, reader.key, reader.prefix) == ("data", "a.json", "")
+    assert (reader.reader_config.input_type, reader.reader_config.limit) == (InputType.JSON, 3)
 
 
 @pytest.mark.parametrize("body", [get_object(), listing(prefix="a/")], ids=["one object", "a listing"])

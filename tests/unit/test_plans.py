@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maprun.adapters import plans
-from maprun.adapters.plans import END, PlanReader, PlanWriter, segment_key
+from maprun.adapters import plan_writer
+from maprun.adapters.plan_writer import PlanWriter
+from maprun.adapters.plans import END, PlanReader, segment_key
 from maprun.core.scheduling import PlanView
 from maprun.errors import Failure, Fenced, NotFound, StoreError
 from maprun.ports import ObjectInfo
@@ -26,7 +27,11 @@ class Killed(Exception):
 
 
 def batch(index: int, items: int = 1) -> Batch:
-    return Batch(index, items, msgspec.Raw(b'{"n":%d,"text":"\\u2028\\r"}' % index))
+    return Batch(index, items, msgspec.Raw(text(index)))
+
+
+def text(index: int) -> bytes:
+    return b'{"n":%d,"text":"\\u2028\\r"}' % index
 
 
 def write(store: FakeStore, count: int, items: int = 1) -> PlanSeal:
@@ -34,8 +39,8 @@ def write(store: FakeStore, count: int, items: int = 1) -> PlanSeal:
     writer = PlanWriter(store, FIRST, BATCHES)
     writer.source = '"v1"'
     for index in range(writer.next_child, count):
-        writer.add(batch(index, items), f"after {index}")
-    return writer.seal(f"after {count - 1}")
+        writer.add(items, text(index), f"after {index}")
+    return writer.seal()
 
 
 def shown(batches: Iterable[Batch]) -> list[tuple[int, int, bytes]]:
@@ -71,7 +76,7 @@ def test_the_first_segments_are_small() -> None:
 
 
 def test_a_segment_ends_with_the_line_that_fills_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plans, "SEGMENT_BYTES", 2 * len(msgspec.json.encode(batch(0))))
+    monkeypatch.setattr(plan_writer, "SEGMENT_BYTES", 2 * len(msgspec.json.encode(batch(0))))
     assert write(FakeStore(), 12).segments == 6
 
 
@@ -100,7 +105,7 @@ def test_an_identical_segment_of_an_earlier_writer_is_adopted() -> None:
     store = FakeStore()
     slow, fast = PlanWriter(store, FIRST), PlanWriter(store, FIRST)
     for writer in (fast, slow):
-        assert [writer.add(batch(index), "") for index in range(2)] == [False, True]
+        assert [writer.add(1, text(index), "") for index in range(2)] == [False, True]
     assert slow.view == fast.view
 
 
@@ -108,22 +113,22 @@ def test_an_identical_segment_of_an_earlier_writer_is_adopted() -> None:
 def test_two_writers_with_different_data_cannot_both_go_on(end: str) -> None:
     store = FakeStore()
     one, other = PlanWriter(store, FIRST), PlanWriter(store, FIRST)
-    one.add(batch(0), "")
-    one.seal("")
+    one.add(1, text(0), "")
+    one.seal()
     if end == "segment":
-        other.add(batch(7), "")
+        other.add(1, text(7), "")
     with pytest.raises(Fenced, match="another planner"):
-        other.seal("")
+        other.seal()
 
 
 def test_a_failure_is_what_every_later_reader_sees() -> None:
     store = FakeStore()
     writer = PlanWriter(store, FIRST)
     for index in range(3):
-        writer.add(batch(index), "")
+        writer.add(1, text(index), "")
     failure = Failure("States.ItemReaderFailed", "broken")
     writer.fail(failure)
-    assert writer.view == PlanReader(store).view() == PlanWriter(store).view == PlanView(2, 2, failure=failure)
+    assert writer.view == PlanReader(store).view() == PlanWriter(store).view == PlanView(3, 3, failure=failure)
 
 
 def test_a_reader_follows_a_growing_plan() -> None:
@@ -133,11 +138,11 @@ def test_a_reader_follows_a_growing_plan() -> None:
     with pytest.raises(NotFound, match="no child 0, it has 0 so far"):
         reader.batch(0)
     for index in range(7):
-        writer.add(batch(index, 2), "")
+        writer.add(2, text(index), "")
     assert reader.view() == PlanView(5, 10)
     with pytest.raises(NotFound, match="no child 5"):
         reader.batch(5)
-    writer.seal("")
+    writer.seal()
     assert reader.batch(6).index == 6
     assert reader.view().seal == PlanSeal(7, 14, 3)
     with pytest.raises(NotFound):
@@ -150,7 +155,7 @@ def test_a_plan_ends_only_once() -> None:
     """A second planner that cannot read the dataset any more does not turn a good plan into a failure."""
     store = FakeStore()
     one, other = PlanWriter(store), PlanWriter(store)
-    one.seal("")
+    one.seal()
     with pytest.raises(Fenced):
         other.fail(Failure("States.ItemReaderFailed", "gone"))
     assert PlanReader(store).view() == one.view
@@ -177,8 +182,10 @@ def test_looking_again_opens_only_what_is_new() -> None:
     store = FakeStore()
     writer, reader = PlanWriter(store, FIRST, BATCHES), PlanReader(store)
     for index in range(10):
-        writer.add(batch(index), "")
+        writer.add(1, text(index), "")
         reader.view()
+    writer.close()
+    assert reader.view().children == 10
     assert store.opened == [segment_key(0), segment_key(1), segment_key(2)]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from maprun.cli import summary
 from maprun.cli.progress_line import Look, Pace, bar, duration, look, pieces, text
 from maprun.cli.screen import LogView, Screen
-from maprun.core.progress import Progress
+from maprun.core.progress import Progress, Tally
 from maprun.core.scheduling import PlanView
 from maprun.core.status import Snapshot
 from maprun.errors import TOLERANCE_CAUSE, Failure, StatesError
@@ -38,7 +38,9 @@ def snapshot(
 ) -> Snapshot:
     seal = PlanSeal(children, children, 1) if sealed else None
     progress = Progress().with_records([Opened("w", 100.0), *records])
-    return Snapshot(RUN, spec(**spec_fields), "local", PlanView(children, children, seal), progress, active, 20, now)
+    return Snapshot(
+        RUN, spec(**spec_fields), "local", PlanView(children, children, seal), progress, Tally(active, active), 20, now
+    )
 
 
 def succeeded(*children: int) -> list[Record]:
@@ -178,9 +180,11 @@ async def test_the_screen_shows_the_last_state_when_it_is_left() -> None:
 # The summary.
 
 
-def ended(*records: Record, output: bytes = b"", failure: Failure | None = None, **more: object) -> Snapshot:
+def ended(
+    *records: Record, output: bytes = b"", manifest: str = "", failure: Failure | None = None, **more: object
+) -> Snapshot:
     status = RunStatus.FAILED if failure else RunStatus.SUCCEEDED
-    end = [Verdict(status, 102.0, failure), Exported(103.5, 10, msgspec.Raw(output))]
+    end = [Verdict(status, 102.0, failure), Exported(103.5, 10, msgspec.Raw(output), manifest=manifest)]
     return snapshot(*records, *end, **more)  # type: ignore[arg-type]
 
 
@@ -228,14 +232,18 @@ def test_a_run_that_failed_says_why() -> None:
     )
 
 
+def test_the_items_are_told_where_a_child_has_several() -> None:
+    at = msgspec.structs.replace(ended(*succeeded(*range(10))), plan=PlanView(10, 95, PlanSeal(95, 10, 1)))
+    assert said(at)[0] == "airports SUCCEEDED in 3.5 s: 10 child executions for 95 items, 10 succeeded"
+
+
 def test_result_files_are_listed_with_a_command_to_look_at_them() -> None:
-    output = b'{"MapRunArn":"arn","ResultWriterDetails":{"Bucket":"results","Key":"p/u-1/manifest.json"}}'
     files = {
         "FAILED": [{"Key": "p/u-1/FAILED_0.json", "Size": 814}],
         "PENDING": [],
         "SUCCEEDED": [{"Key": "p/u-1/SUCCEEDED_0.json", "Size": 1_234_567}],
     }
-    at = ended(*succeeded(0), output=output, resultWriter=WRITER)
+    at = ended(*succeeded(0), manifest="p/u-1/manifest.json", resultWriter=WRITER)
     assert said(at, {"ResultFiles": files})[2:] == [
         "Results  out/results/p/u-1",
         "         FAILED_0.json         814 B",
@@ -246,6 +254,23 @@ def test_result_files_are_listed_with_a_command_to_look_at_them() -> None:
     ]
     assert said(at, {"ResultFiles": files}, "s3://results")[2] == "Results  s3://results/p/u-1"
     assert not any("json.tool" in line for line in said(at, {"ResultFiles": files}, "s3://results"))
+
+
+@pytest.mark.parametrize(
+    ("names", "command"),
+    [
+        pytest.param(["SUCCEEDED_0.jsonl"], "--json-lines out/results/p/SUCCEEDED_0.jsonl", id="JSON Lines"),
+        pytest.param(
+            ["SUCCEEDED_0.parquet", "PENDING_0.json"], "out/results/p/PENDING_0.json", id="Parquet beside JSON"
+        ),
+        pytest.param(["SUCCEEDED_0.parquet"], None, id="Parquet alone"),
+    ],
+)
+def test_the_command_fits_the_form_of_the_file(names: list[str], command: str | None) -> None:
+    files = {name.partition("_")[0]: [{"Key": f"p/{name}", "Size": 1}] for name in names}
+    lines = said(ended(*succeeded(0), manifest="p/manifest.json", resultWriter=WRITER), {"ResultFiles": files})
+    shown = [line.partition("json.tool ")[2] for line in lines if "json.tool" in line]
+    assert shown == ([] if command is None else [command])
 
 
 @pytest.mark.parametrize(("count", "words"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2_500_000_000, "2.5 GB")])

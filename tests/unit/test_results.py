@@ -1,5 +1,5 @@
 """Result records, files and the manifest against the shapes that AWS writes (`aws-distributed-map.md` §5.3 to §5.5,
-§12).
+§12), and where their outcomes are found.
 """
 
 from __future__ import annotations
@@ -83,6 +83,87 @@ def test_a_record_is_what_aws_writes(ended: Outcome | None, expected: dict[str, 
     assert list(written) == sorted(written), "AWS writes the keys in alphabetical order"
 
 
+# Records of a failed, a pending and a succeeded child as AWS wrote them, byte for byte, but for the names and ARNs.
+OURS = (
+    '"ExecutionArn":"arn:maprun:states:us-west-2:default:execution:airports/air:airports-7",%s"Name":"airports-7",%s'
+    '"StateMachineArn":"arn:maprun:states:us-west-2:default:stateMachine:airports/air",%s'
+)
+RECORDED: list[tuple[str, str, Outcome | None, str]] = [
+    (
+        "cancel_pending: FAILED_0.json",
+        '{"index":0,"source":"STATE_DATA","value":{"n":0,"wait":25,"fail":true}}',
+        Outcome(
+            7,
+            1,
+            ChildStatus.FAILED,
+            failure=Failure("OwnedItemFailure", "intentional bounded native observation"),
+            started=1790204299.314,
+            stopped=1790204324.406,
+        ),
+        r'{"Cause":"intentional bounded native observation","Error":"OwnedItemFailure",'
+        + OURS
+        % (
+            r'"Input":"{\"index\":0,\"source\":\"STATE_DATA\",\"value\":{\"n\":0,\"wait\":25,\"fail\":true}}",'
+            r'"InputDetails":{"Included":true},',
+            '"OutputDetails":{"Included":true},"RedriveCount":0,"RedriveStatus":"REDRIVABLE_BY_MAP_RUN",'
+            '"StartDate":"2026-09-23T22:58:19.314Z",',
+            '"Status":"FAILED","StopDate":"2026-09-23T22:58:44.406Z"}',
+        ),
+    ),
+    (
+        "cancel_pending: PENDING_0.json",
+        '{"index":2,"source":"STATE_DATA","value":{"n":2,"wait":0,"fail":false}}',
+        None,
+        r'{"Input":"{\"index\":2,\"source\":\"STATE_DATA\",\"value\":{\"n\":2,\"wait\":0,\"fail\":false}}",'
+        r'"InputDetails":{"Included":true},"Status":"PENDING"}',
+    ),
+    (
+        "csv_pipe_batch: SUCCEEDED_0.jsonl, with the batch as its input",
+        r'{"BatchInput":{"tag":"csv-batch"},"Items":[{"index":1,"value":{"blank":"x","text":"two \"quoted\""}}]}',
+        Outcome(
+            7,
+            1,
+            ChildStatus.SUCCEEDED,
+            output=msgspec.Raw(rb'[{"index":1,"value":{"blank":"x","text":"two \"quoted\""}}]'),
+            started=1790204391.865,
+            stopped=1790204399.951,
+        ),
+        "{"
+        + OURS
+        % (
+            r'"Input":"{\"BatchInput\":{\"tag\":\"csv-batch\"},\"Items\":[{\"index\":1,\"value\":{\"blank\":\"x\",'
+            r'\"text\":\"two \\\"quoted\\\"\"}}]}","InputDetails":{"Included":true},',
+            r'"Output":"[{\"index\":1,\"value\":{\"blank\":\"x\",\"text\":\"two \\\"quoted\\\"\"}}]",'
+            r'"OutputDetails":{"Included":true},"RedriveCount":0,"RedriveStatus":"NOT_REDRIVABLE",'
+            r'"RedriveStatusReason":"Execution is SUCCEEDED and cannot be redriven",'
+            r'"StartDate":"2026-09-23T22:59:51.865Z",',
+            '"Status":"SUCCEEDED","StopDate":"2026-09-23T22:59:59.951Z"}',
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "ended", "text"), [row[1:] for row in RECORDED], ids=[row[0] for row in RECORDED])
+def test_a_recorded_record(given: str, ended: Outcome | None, text: str) -> None:
+    assert results.record(NAMES, Batch(7, 1, msgspec.Raw(given.encode())), ended).decode() == text
+
+
+RUN_ARN = "arn:aws:states:us-west-2:000000000000:mapRun:sd-sfn-map-35d090a7dd-lifecycle/LifeMap:40663f35"
+RECORDED_MANIFEST = (  # cancel_pending, with a shorter id
+    f'{{"DestinationBucket":"sd-sfn-map-35d090a7dd","MapRunArn":"{RUN_ARN}",'
+    '"ResultFiles":{"FAILED":[{"Key":"results/cancel/40663f35/FAILED_0.json","Size":814}],'
+    '"PENDING":[{"Key":"results/cancel/40663f35/PENDING_0.json","Size":543}],'
+    '"SUCCEEDED":[{"Key":"results/cancel/40663f35/SUCCEEDED_0.json","Size":1857}]}}'
+)
+
+
+def test_the_recorded_manifest() -> None:
+    folder = results.folder("results/cancel", "40663f35")
+    sizes = {"FAILED": 814, "PENDING": 543, "SUCCEEDED": 1857}
+    files = {name: [ResultFile(f"{folder}{name}_0.json", size)] for name, size in sizes.items()}
+    assert results.manifest("sd-sfn-map-35d090a7dd", RUN_ARN, files).decode() == RECORDED_MANIFEST
+
+
 def test_the_manifest_is_compact_and_always_names_all_three_categories() -> None:
     written = results.manifest("b", "arn:x", {"FAILED": [ResultFile("p/u/FAILED_0.json", 814)]})
     files = b'{"FAILED":[{"Key":"p/u/FAILED_0.json","Size":814}],"PENDING":[],"SUCCEEDED":[]}'
@@ -94,50 +175,25 @@ def test_a_slash_is_added_behind_the_prefix(prefix: str, folder: str) -> None:
     assert results.folder(prefix, "u") == folder
 
 
-def test_the_output_with_a_writer_names_the_manifest() -> None:
-    assert json.loads(results.exported_output("arn:x", "b", "p/manifest.json")) == {
+def test_the_result_with_a_bucket_names_the_manifest() -> None:
+    assert json.loads(results.exported_result("arn:x", "b", "p/manifest.json")) == {
         "MapRunArn": "arn:x",
         "ResultWriterDetails": {"Bucket": "b", "Key": "p/manifest.json"},
     }
 
 
-def test_the_inline_output_stands_in_item_order_with_tolerated_failures_in_their_place() -> None:
-    ended = [
-        outcome(ChildStatus.SUCCEEDED, b"1"),
-        outcome(ChildStatus.FAILED, failure=Failure("Boom", "it broke")),
-        outcome(ChildStatus.SUCCEEDED),
-    ]
-    written = results.inline_output(ended)
-    assert isinstance(written, bytes)
-    assert json.loads(written) == [1, {"Status": "FAILED", "Error": "Boom", "Cause": "it broke"}, None]
+def test_a_tolerated_failure_stands_as_status_error_and_cause() -> None:  # rep-tolerated_failure_output_entry
+    entry = results.failed_entry(outcome(ChildStatus.FAILED, failure=Failure("Boom", "item failed")))
+    assert json.loads(entry) == {"Status": "FAILED", "Error": "Boom", "Cause": "item failed"}
 
 
-def test_nothing_to_run_gives_an_empty_array() -> None:
-    assert results.inline_output([]) == b"[]"
-
-
-@pytest.mark.parametrize(
-    ("size", "fits"), [(256 * 1024 - 4, True), (256 * 1024 - 3, False)], ids=["262,144 bytes fit", "one more does not"]
-)
-def test_an_inline_output_is_at_most_256_kib(size: int, fits: bool) -> None:
-    written = results.inline_output([outcome(ChildStatus.SUCCEEDED, b'"' + b"x" * size + b'"')])
-    assert isinstance(written, bytes) is fits
-    if isinstance(written, Failure):
-        assert written.error == "States.DataLimitExceeded"
-
-
-@given(
-    st.lists(
-        st.binary(min_size=1, max_size=9).map(lambda raw: json.dumps(raw.hex()).encode()), min_size=1, max_size=30
-    ),
-    st.integers(1, 80),
-)
-def test_files_that_roll_over_hold_every_record_once_in_order(records: list[bytes], limit: int) -> None:
-    rest, files = iter(records), []
-    while (first := next(rest, None)) is not None:
-        files.append(b"".join(results.array_file(rest, first, limit)))
-    assert [value for file in files for value in json.loads(file)] == [json.loads(record) for record in records]
-    assert all(len(file) <= limit + max(map(len, records)) + 2 for file in files)
+def test_too_large_is_told_in_the_words_of_aws() -> None:
+    failure = results.too_large(RUN).failure
+    assert failure.error == "States.DataLimitExceeded"
+    assert failure.cause == (
+        "The state/task 'airports' returned a result with a size exceeding the maximum number of bytes service limit."
+    )
+    assert "spec.resultWriter" in failure.hint
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 3), st.booleans(), st.booleans()), max_size=40))

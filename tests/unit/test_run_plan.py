@@ -11,12 +11,13 @@ import pytest
 
 from maprun import running
 from maprun.adapters.directory import DirectoryStore
-from maprun.adapters.plans import PlanReader, PlanWriter
+from maprun.adapters.plan_writer import PlanWriter
+from maprun.adapters.plans import PlanReader
 from maprun.core.scheduling import PlanView
 from maprun.errors import Fenced
 from maprun.model import MapRunSpec
 from maprun.planning import PlannerDied, PlanRequest
-from maprun.records import Batch, PlanSeal
+from maprun.records import PlanSeal
 from maprun.running import RunPlan
 
 REQUEST = PlanRequest("file:///none", msgspec.convert({"itemProcessor": {"jobTemplate": {}}}, MapRunSpec), {})
@@ -53,11 +54,41 @@ async def test_reading_is_started_again_when(end: Exception, tmp_path: Path, mon
     assert told == [again, "", again, ""]
 
 
+@pytest.mark.looptime
+@pytest.mark.parametrize(
+    ("lives", "ended"),
+    [
+        pytest.param([[]] * 4 + [[GROWING]] * 4 + [[WHOLE]], "", id="each time a little further: it goes on"),
+        pytest.param([[]] * 5, "ended 5 times in a row at the same place: killed", id="never further: the run fails"),
+    ],
+)
+async def test_a_process_that_dies_again_and_again(
+    lives: list[list[PlanView]], ended: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = list(lives)
+
+    class Process:
+        def __init__(self, on_trouble: object, observer: object) -> None: ...
+
+        async def run(self, request: PlanRequest) -> AsyncGenerator[PlanView]:
+            for step in left.pop(0):
+                yield step
+            raise PlannerDied("killed")
+
+    monkeypatch.setattr(running, "PlannerProcess", Process)
+    plan = RunPlan(PlanReader(DirectoryStore(tmp_path)), REQUEST, (lambda _: None, lambda _: None))
+    async with aclosing(plan.views()) as views:
+        *_, last = [view async for view in views]
+    assert left == []
+    assert ended in (last.failure.cause if last.failure else "")
+    assert bool(last.seal) is not bool(ended)
+
+
 async def test_reading_batches_does_not_take_back_what_planning_waits_for(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
     writer = PlanWriter(store)
-    writer.add(Batch(0, 1, msgspec.Raw(b"1")), "")
-    writer.seal("")
+    writer.add(1, b"1", "")
+    writer.seal()
     told: dict[str, list[str]] = {"planning": [], "reading": []}
     plan = RunPlan(PlanReader(store), REQUEST, (told["planning"].append, told["reading"].append))
     assert [batch.index for batch in await plan.batches([0])] == [0]

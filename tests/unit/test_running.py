@@ -10,10 +10,12 @@ import pytest
 
 from maprun.adapters.directory import DirectoryStore
 from maprun.adapters.journal import Journal
-from maprun.errors import StoreError
-from maprun.model import MapRunSpec
+from maprun.errors import RunFailed, StoreError
+from maprun.model import MapRunSpec, RunRef
 from maprun.records import ChildStatus, Outcome
-from maprun.running import RunJournal, check_store, frozen_spec, with_live_fields
+from maprun.running import RunJournal, check_store, frozen_spec, started_spec, with_live_fields
+
+RUN = RunRef("team", "map", "uid", 0.0)
 
 
 def spec(**fields: Any) -> MapRunSpec:
@@ -57,6 +59,22 @@ def test_the_spec_of_the_first_start_stays(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
     first = frozen_spec(store, spec(label="a", maxConcurrency=1))
     assert frozen_spec(store, spec(label="b", maxConcurrency=2)) == first
+
+
+def test_what_is_frozen_is_resolved_once_and_an_edit_is_not_resolved_again(tmp_path: Path) -> None:
+    store, by_path = DirectoryStore(tmp_path), spec(input={"n": 7}, maxConcurrencyPath="$.n")
+    started = started_spec(store, RUN, by_path)
+    assert (started.concurrency, started.max_concurrency_path) == (7, None)
+    assert started_spec(store, RUN, spec(input={}, maxConcurrencyPath="$.n")) == started
+    assert with_live_fields(started, by_path) == started
+    assert with_live_fields(started, spec(maxConcurrency=3)).concurrency == 3
+
+
+def test_a_spec_without_a_value_that_fits_is_not_frozen(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    with pytest.raises(RunFailed, match="refers to value"):
+        started_spec(store, RUN, spec(input={"n": "x"}, maxConcurrencyPath="$.n"))
+    assert started_spec(store, RUN, spec(maxConcurrency=2)).concurrency == 2
 
 
 def test_only_concurrency_and_tolerances_follow_an_edit() -> None:

@@ -46,6 +46,7 @@ def at(
     reader: Failure | None = None,
     wanted: MapRunSpec | None = None,
     verdict_writing: bool = False,
+    items: dict[int, int] | None = None,
 ) -> Situation:
     return Situation(
         spec=wanted or spec(),
@@ -56,6 +57,7 @@ def at(
         now=NOW,
         writing=frozenset(writing),
         verdict_writing=verdict_writing,
+        items=items or {},
     )
 
 
@@ -189,6 +191,32 @@ def test_behind_a_verdict_a_child_that_finished_by_itself_keeps_its_outcome() ->
 def test_behind_a_verdict_nothing_is_retried() -> None:
     decision = decide(at([verdict()], finished=(failed(0, "Flaky"),)), random.Random(0))
     assert outcomes(decision)[0].retry is None
+
+
+LOST = Outcome(0, 1, ChildStatus.LOST, failure=Failure("", "gone"), started=1.0, stopped=2.0)
+ITEMS: list[tuple[str, Situation, dict[int, int]]] = [
+    ("a success", at(finished=(succeeded(3),), items={3: 40}), {3: 40}),
+    ("a failure that is retried", at(finished=(failed(0, "Flaky"),), items={0: 7}), {0: 7}),
+    ("a loss", at(finished=(LOST,), items={0: 7}), {0: 7}),
+    ("a loss behind the verdict", at([verdict()], finished=(LOST,), items={0: 7}), {0: 7}),
+    (
+        "what a launcher says does not count",
+        at(finished=(Outcome(1, 1, ChildStatus.TIMED_OUT, 9),), items={1: 5}),
+        {1: 5},
+    ),
+    ("an aborted child", at([verdict()], active={0: 1, 2: 3}, items={0: 10, 2: 30}), {0: 10, 2: 30}),
+    (
+        "a child that waits for its retry, from what the journal holds",
+        at([msgspec.structs.replace(failed(0, "Flaky", retry=Retry(0, 900.0)), items=12), verdict()]),
+        {0: 12},
+    ),
+]
+
+
+@pytest.mark.parametrize(("situation", "counted"), [row[1:] for row in ITEMS], ids=[row[0] for row in ITEMS])
+def test_an_outcome_counts_the_items_of(situation: Situation, counted: dict[int, int]) -> None:
+    decision = decide(situation, random.Random(0))
+    assert {child: outcome.items for child, outcome in outcomes(decision).items()} == counted
 
 
 def test_the_next_look_is_due_with_the_next_retry() -> None:

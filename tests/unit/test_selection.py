@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from maprun.core import arns, selection
+from maprun.core import arns, payload, selection
 from maprun.core.times import iso
 from maprun.errors import RunFailed
 from maprun.model import ItemProcessor, MapRunSpec, RunRef
@@ -37,7 +37,7 @@ def select(template: Any, value: Any = "item", index: int = 4, key: str | None =
     ],
 )
 def test_selects(template: Any, selected: Any) -> None:
-    assert selection.problems(template) == ()
+    assert payload.problems(template, selection.FIELD) == ()
     assert select(template) == selected
 
 
@@ -68,7 +68,7 @@ def test_another_run_has_other_uuids() -> None:
 
 
 def test_problems_name_the_field() -> None:
-    (problem,) = selection.problems({"a": [{"b.$": "x"}]})
+    (problem,) = payload.problems({"a": [{"b.$": "x"}]}, selection.FIELD)
     assert problem.path == "spec.itemSelector.a[0].b.$"
 
 

@@ -22,6 +22,7 @@ def test_a_list_of_files_loses_those_that_are_gone(tmp_path: Path) -> None:
 
 
 def test_an_entry_that_finds_nothing_any_more_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "kubernetes").mkdir()
     with pytest.raises(ValueError, match=r"kubernetes/client/api/.* is not there"):
         list(slim.unused(tmp_path))
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from maprun.core import status
-from maprun.core.progress import Progress
+from maprun.core.progress import Progress, Tally
 from maprun.core.scheduling import PlanView
 from maprun.core.status import Snapshot
 from maprun.errors import Failure, Reason, StatesError
@@ -51,7 +51,7 @@ def snapshot(
     plan = PlanView(children, children, PlanSeal(children, children, 1) if sealed else None)
     progress = Progress().with_records([Opened("w", 60.0), *records])
     place = "file:///state/output.json"
-    return Snapshot(RUN, spec, "us-west-2", plan, progress, active, 4, 120.0, trouble, place, waiting)
+    return Snapshot(RUN, spec, "us-west-2", plan, progress, Tally(active, active), 4, 120.0, trouble, place, waiting)
 
 
 SUCCEEDED = Verdict(RunStatus.SUCCEEDED, 100.0)
@@ -166,6 +166,33 @@ def test_counts_add_up_and_a_child_between_attempts_is_pending() -> None:
     }
 
 
+def test_items_are_counted_apart_from_children() -> None:
+    """As recorded while `csv_pipe_batch` ran: 4 items in 2 children, one of which runs."""
+    at = snapshot([])
+    running = msgspec.structs.replace(at, plan=PlanView(2, 4, PlanSeal(2, 4, 1)), active=Tally(1, 2))
+    rendered = status.render(running, 1)
+    assert {name: rendered["itemCounts"][name] for name in ("pending", "running", "total")} == {
+        "pending": 2,
+        "running": 2,
+        "total": 4,
+    }
+    assert {name: rendered["executionCounts"][name] for name in ("pending", "running", "total")} == {
+        "pending": 1,
+        "running": 1,
+        "total": 2,
+    }
+
+
+def test_at_the_end_every_record_and_every_item_in_it_is_written() -> None:
+    """As recorded at the end of `csv_pipe_batch`."""
+    records: list[Record] = [msgspec.structs.replace(ended(child), items=2) for child in range(2)]
+    at = snapshot([*records, SUCCEEDED, Exported(1.0, 2)])
+    rendered = status.render(msgspec.structs.replace(at, plan=PlanView(2, 4, PlanSeal(2, 4, 1))), 1)
+    zero = {"pending", "running", "failed", "timedOut", "aborted", "failuresNotRedrivable", "pendingRedrive"}
+    assert rendered["itemCounts"] == {"succeeded": 4, "total": 4, "resultsWritten": 4} | dict.fromkeys(zero, 0)
+    assert rendered["executionCounts"] == {"succeeded": 2, "total": 2, "resultsWritten": 2} | dict.fromkeys(zero, 0)
+
+
 def test_results_written_counts_every_record_at_the_end_pending_ones_too() -> None:
     assert status.render(snapshot([ended(0), FAILED, Exported(1.0, 10)]), 1)["itemCounts"]["resultsWritten"] == 10
 
@@ -189,10 +216,8 @@ def test_a_small_output_is_shown_and_a_large_one_is_pointed_at() -> None:
 
 
 def test_with_a_writer_the_status_names_the_manifest() -> None:
-    output = b'{"MapRunArn":"arn:x","ResultWriterDetails":{"Bucket":"results","Key":"p/6a1f/manifest.json"}}'
-    rendered = status.render(
-        snapshot([*ALL, SUCCEEDED, Exported(1.0, 10, msgspec.Raw(output))], resultWriter=WRITER), 1
-    )
+    exported = Exported(1.0, 10, msgspec.Raw(b'{"selected":1}'), manifest="p/6a1f/manifest.json")
+    rendered = status.render(snapshot([*ALL, SUCCEEDED, exported], resultWriter=WRITER), 1)
     assert rendered["resultWriterDetails"] == {"bucket": "results", "key": "p/6a1f/manifest.json"}
 
 

@@ -45,10 +45,11 @@ class Operator:
         self.home = Path(shared.settings.state.removeprefix("file://")) / "default" / "run-0f9c"
         self._shared = shared
 
-    def supervise(self, template: dict[str, Any] = TEMPLATE) -> None:
+    def supervise(self, template: dict[str, Any] = TEMPLATE, **status: Any) -> None:
         spec = {"input": [1, 2], "maxConcurrency": 1, "itemProcessor": {"jobTemplate": template}}
         metadata = {"namespace": "default", "name": "run", "uid": "0f9c", "creationTimestamp": "2026-09-23T22:58:45Z"}
         body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {**metadata, "generation": 1}, "spec": spec}
+        body["status"] = status
         self.supervisor = Supervisor(self._shared, body)
         self.supervising = asyncio.create_task(self.supervisor.run())
 
@@ -60,6 +61,10 @@ class Operator:
     def shown(self) -> bool:
         """True while there are series of the run."""
         return b'name="run"' in generate_latest(self.registry)
+
+    @property
+    def waiting(self) -> dict[tuple[str, ...], float]:
+        return values(self.registry, "maprun_map_runs_waiting")
 
     async def ends(self) -> None:
         async with asyncio.timeout(20):
@@ -149,6 +154,16 @@ async def test_a_run_whose_engine_breaks_stays_open_with_its_last_progress(
     await operator.api.succeed("run-1-1")
     await operator.ends()
     assert operator.value("map_runs_finished_total", "default", "succeeded") == 1
+
+
+async def test_a_run_whose_state_lies_elsewhere_waits_and_starts_nothing_again(operator: Operator) -> None:
+    operator.supervise(startTime="2026-09-23T22:58:46Z")
+    await until(lambda: operator.waiting == {("default", "StoreUnavailable"): 1.0}, 20)
+    assert not operator.home.exists()
+    assert operator.api.jobs() == []
+    operator.supervising.cancel()
+    await asyncio.gather(operator.supervising, return_exceptions=True)
+    assert operator.waiting == {}
 
 
 async def test_an_operator_that_stops_shows_nothing_more(operator: Operator) -> None:

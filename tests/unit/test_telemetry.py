@@ -381,3 +381,13 @@ def test_a_run_that_was_taken_over_made_no_progress_known_to_us_before() -> None
     registry = CollectorRegistry()
     Telemetry(registry, lambda: 5000.0).reporter(RUN).progressed(at(Progress(started=105.0)))
     assert list(values(registry, PROGRESS).values()) == [5000.0]
+
+
+def test_a_run_that_waits_is_counted_by_its_reason_until_it_goes_on() -> None:
+    registry = CollectorRegistry()
+    telemetry = Telemetry(registry)
+    telemetry.waits(RUN, "SecretNotFound")
+    telemetry.waits(RUN, "StoreUnavailable")
+    assert values(registry, "maprun_map_runs_waiting") == {("lab", "StoreUnavailable"): 1.0}
+    telemetry.goes_on(RUN)
+    assert values(registry, "maprun_map_runs_waiting") == {}

@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 
 import msgspec
 
+from maprun.core import status
 from maprun.core.progress import Progress
 from maprun.core.scheduling import Observation, PlanView
 from maprun.core.status import Snapshot
@@ -60,13 +61,20 @@ def fails(child: int, attempt: int, error: str = "Boom") -> Outcome:
 
 class World:
     """Everything durable. `ran` counts how often each attempt was really started; `peak` is the largest number of
-    live attempts.
+    live attempts. `sizes` are the numbers of items in the children, 1 without.
     """
 
     def __init__(
-        self, children: int, handler: Handler = succeeds, *, reader_failure: Failure | None = None, seed: int = 0
+        self,
+        children: int,
+        handler: Handler = succeeds,
+        *,
+        reader_failure: Failure | None = None,
+        seed: int = 0,
+        sizes: Sequence[int] = (),
     ) -> None:
         self.children, self.handler, self.reader_failure = children, handler, reader_failure
+        self.sizes = list(sizes) or [1] * children
         self.rng = random.Random(seed)
         self.journal: list[Record] = []
         self.writer = 0
@@ -75,6 +83,7 @@ class World:
         self.ran: Counter[Attempt] = Counter()
         self.durable_then_ran: list[Attempt] = []
         self.peak = 0
+        self.seen: set[int] = set()
         self.planned = 0
         self.exports = 0
         self.after_verdict: list[Attempt] = []
@@ -100,7 +109,7 @@ class World:
             plan=(plan or FakePlan)(self, fuse),
             launcher=FakeLauncher(self, fuse),
             exporter=FakeExporter(self, fuse),
-            reporter=FakeReporter(),
+            reporter=FakeReporter(self),
             clock=lambda: asyncio.get_running_loop().time(),
             rng=random.Random(1),
             settings=Settings(ceiling=ceiling, heartbeat=1e9),  # nothing may need the heartbeat but an edit
@@ -163,10 +172,11 @@ class FakePlan:
     def _view(self) -> PlanView:
         world = self.world
         complete = world.planned == world.children
+        items = sum(world.sizes[: world.planned])
         if world.reader_failure and complete:
-            return PlanView(world.planned, world.planned, failure=world.reader_failure)
-        seal = PlanSeal(world.children, world.children, 3) if complete else None
-        return PlanView(world.planned, world.planned, seal)
+            return PlanView(world.planned, items, failure=world.reader_failure)
+        seal = PlanSeal(world.children, items, 3) if complete else None
+        return PlanView(world.planned, items, seal)
 
     async def views(self) -> AsyncGenerator[PlanView, None]:
         yield self._view()
@@ -179,7 +189,7 @@ class FakePlan:
     async def batches(self, children: Sequence[int]) -> Sequence[Batch]:
         self.fuse.step()
         assert all(child < self.world.planned for child in children)
-        return [Batch(child, 1, msgspec.Raw(b"%d" % child)) for child in children]
+        return [Batch(child, self.world.sizes[child], msgspec.Raw(b"%d" % child)) for child in children]
 
 
 class EagerPlan(FakePlan):
@@ -212,6 +222,7 @@ class FakeLauncher:
 
     def observe(self) -> Observation:
         live = {child: attempt.number for child, attempt in self.world.live.items()}
+        self.world.seen = {*live, *self.world.ended}
         return Observation(live, tuple(self.world.ended.values()))
 
     def launch(self, attempt: Attempt, batch: Batch) -> None:
@@ -264,10 +275,26 @@ class FakeExporter:
 
 
 class FakeReporter:
+    """Checks each look: all items and children of the plan are in one state each, and those that run are counted."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
     def launched(self, attempt: Attempt) -> None: ...
 
-    def recorded(self, outcome: Outcome) -> None: ...
+    def recorded(self, outcome: Outcome) -> None:
+        assert outcome.items == self.world.sizes[outcome.child]
 
-    def progressed(self, snapshot: Snapshot) -> None: ...
+    def progressed(self, snapshot: Snapshot) -> None:
+        items, children = status.item_counts(snapshot), status.execution_counts(snapshot)
+        for counts, total in ((items, snapshot.plan.items), (children, snapshot.plan.children)):
+            assert sum(counts[state] for state in STATES) == counts["total"] == total
+        live = self.world.seen - set(snapshot.progress.done)
+        assert children["running"] == len(live)
+        assert items["running"] == sum(self.world.sizes[child] for child in live)
 
-    async def finished(self, snapshot: Snapshot) -> None: ...
+    async def finished(self, snapshot: Snapshot) -> None:
+        self.progressed(snapshot)
+
+
+STATES = ("pending", "running", "succeeded", "failed", "timedOut", "aborted")

@@ -1,4 +1,8 @@
-"""The rows about the work of all runs together: how fast it goes, what fails, how long it takes, what it waits for."""
+"""The rows about the work of all runs together: how fast it goes, what fails, how long it takes, what it waits for.
+
+Rule 1: all follows the variable namespace, and what is asked of single runs the variable run as well. Only refused
+        creates follow neither: they are counted for the operator as a whole.
+"""
 
 from __future__ import annotations
 

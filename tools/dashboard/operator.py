@@ -1,8 +1,11 @@
-"""The row about the operator itself: is it there, what broke in it, and what holds it up."""
+"""The rows about the operator itself: is it there, what broke in it, and what holds it up.
+
+Rule 1: nothing here follows the variables namespace and run: one operator drives them all.
+"""
 
 from __future__ import annotations
 
-from tools.dashboard.panels import GREEN, ORANGE, RED, Panel, Query, bars, lines, number, word
+from tools.dashboard.panels import GREEN, ORANGE, RED, Panel, Query, lines, number, word
 from tools.dashboard.queries import OPERATOR, quantile, rate, seen, total, whole, within
 
 
@@ -65,6 +68,11 @@ def state() -> list[Panel]:
 
 def work() -> list[Panel]:
     """What the operator does all the time, and what slows it."""
+    return [*_process(), *_cluster(), *_storage()]
+
+
+def _process() -> list[Panel]:
+    """The process itself."""
     return [
         lines(
             "Processor",
@@ -84,6 +92,12 @@ def work() -> list[Panel]:
             "How late the operator's loop comes to work that is due. Above a second, probes and watches suffer.",
             *(Query(quantile(q, "maprun_event_loop_lag_seconds"), f"{q * 100:.0f} %") for q in (0.5, 0.99)),
         ),
+    ]
+
+
+def _cluster() -> list[Panel]:
+    """What it asks of the API server, and what waits inside."""
+    return [
         lines(
             "API requests",
             "reqps",
@@ -111,6 +125,12 @@ def work() -> list[Panel]:
             "the state store is slow or away.",
             Query("sum by (queue) (maprun_queue_depth)", "{{queue}}"),
         ),
+    ]
+
+
+def _storage() -> list[Panel]:
+    """What it writes and reads; at last, what was begun again."""
+    return [
         lines(
             "Journal flush",
             "s",
@@ -136,7 +156,7 @@ def work() -> list[Panel]:
             "By operation. Slow writes delay outcomes, slow reads delay the start of runs.",
             Query(quantile(0.99, "maprun_s3_request_duration_seconds", "le, operation"), "{{operation}}"),
         ),
-        bars(
+        lines(
             "Restarts inside",
             "cps",
             "Watches begun again and engines started again, a second. Steady ones: the API server or a defect; the "

@@ -1,4 +1,8 @@
-"""The rows about runs: is something failing, and which run stands where."""
+"""The rows about runs: is something failing, and which run stands where.
+
+Rule 1: all follows the variable namespace, and what is asked of single runs the variable run as well. Only the number
+        of alerts follows neither: some alerts have no namespace.
+"""
 
 from __future__ import annotations
 
@@ -55,12 +59,23 @@ def open_runs() -> list[Panel]:
             "first.",
             'count(ALERTS{alertname=~"MapRun.+", alertstate="firing"}) or vector(0)',
             ((None, GREEN), (1, RED)),
+            width=2,
         ),
         number(
             "Open runs",
             "none",
             "Map runs that the operator drives now. 0 although runs are wanted: look at the operator's health below.",
             f"sum(maprun_map_runs_open{{{SPACE}}})",
+            width=2,
+        ),
+        number(
+            "Runs waiting",
+            "none",
+            "Map runs that nothing drives until somebody mends something outside: a Secret that is missing, a store "
+            "that is away. `kubectl describe maprun` says what.",
+            f"sum(maprun_map_runs_waiting{{{SPACE}}}) or vector(0)",
+            ((None, GREEN), (1, ORANGE)),
+            width=2,
         ),
         number(
             "Runs failed",

@@ -12,6 +12,7 @@ are told at once. A value that is wrong by itself is the schema's business.
       "oneMonitor" "serviceOfMonitor" "monitorIsLetIn"
       "drainsGoThrough"
       "noKeysInValues" "ownVariables" "ownVolumes" "ownLabels"
+      "oneOperatorOfARun"
 -}}
 {{- $problems = concat $problems (include (printf "maprun.check.%s" .) $ | splitList "\n") -}}
 {{- end -}}
@@ -33,7 +34,7 @@ image.repository: {{ .Values.image.repository }} has a tag or a digest in it; pu
 {{- end }}
 
 {{- define "maprun.check.stateUrl" -}}
-{{- if and .Values.state.url (not (regexMatch "^s3://[^/]+(/.*)?$" .Values.state.url)) -}}
+{{- if and .Values.state.url (not (regexMatch "^s3://[A-Za-z0-9._-]+(/[^\\s?#]*)?$" .Values.state.url)) -}}
 state.url: {{ .Values.state.url }} is not of the form s3://bucket/prefix; leave it empty to keep the state on a volume
 {{- end -}}
 {{- end }}
@@ -157,6 +158,45 @@ extraVolumes: the name {{ .name }} is taken by the chart; choose another
 {{- range $key, $_ := merge (deepCopy .Values.commonLabels) .Values.podLabels -}}
 {{- if has $key $own }}
 commonLabels, podLabels: {{ $key }} is set by the chart; choose another key
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+Looks at the operators that are there: at an install or upgrade only, and only for those who make objects of the whole
+cluster anyway. Who has rights in some namespaces alone may not list all Deployments, and helm would fail.
+*/}}
+{{- define "maprun.check.oneOperatorOfARun" -}}
+{{- $ours := .Values.namespaces -}}
+{{- $administrator := or .Values.crds.enabled .Values.rbac.aggregate .Values.admissionPolicy.enabled -}}
+{{- if or $administrator (and .Values.rbac.create (not $ours)) -}}
+{{- range (lookup "apps/v1" "Deployment" "" "").items -}}
+{{- $labels := .metadata.labels | default dict -}}
+{{- $release := get $labels "app.kubernetes.io/instance" -}}
+{{- $role := printf "%s of %s" (get $labels "app.kubernetes.io/component") (get $labels "app.kubernetes.io/part-of") -}}
+{{- $own := and (eq $release $.Release.Name) (eq .metadata.namespace $.Release.Namespace) -}}
+{{- if and (eq $role "operator of maprun") (not $own) -}}
+{{- $place := .metadata.namespace -}}
+{{- $theirs := list -}}
+{{- range (first .spec.template.spec.containers).env -}}
+{{- if eq .name "MAPRUN_NAMESPACES" -}}
+{{- $theirs = splitList " " .value -}}
+{{- end -}}
+{{- end -}}
+{{- $shared := $ours | default $theirs | default (list "all namespaces") -}}
+{{- if and $ours $theirs -}}
+{{- $shared = list -}}
+{{- range $ours -}}
+{{- if has . $theirs -}}
+{{- $shared = append $shared . -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with $shared }}
+namespaces: the release {{ $release }} in the namespace {{ $place }} drives the runs of {{ join ", " . }} already
+{{- print ", and a run can have one operator; give each release namespaces of its own, or uninstall that one first" -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

@@ -31,6 +31,7 @@ JSON_PATCH: Final = "application/json-patch+json"
 TIMEOUT: Final = 30.0  # seconds for one call
 RELOAD_INTERVAL: Final = 5.0  # seconds between two loads of the credentials
 READ_BUFFER: Final = 2**20
+CLOSING_ROUNDS: Final = 3  # of the event loop, in which a closed TLS connection lets go of its socket
 
 Body = bytes | dict[str, Any] | msgspec.Struct | None
 
@@ -146,6 +147,8 @@ class ClusterClient:
         """Close all connections."""
         await self._session.close()
         await self._take_back()
+        for _ in range(CLOSING_ROUNDS):
+            await asyncio.sleep(0)
 
     async def _take_back(self) -> None:
         if self._lent is not None:

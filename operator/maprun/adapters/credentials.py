@@ -49,10 +49,15 @@ async def s3_access(client: ClusterClient, namespace: str, spec: MapRunSpec, pol
         if not endpoint:
             return access
         return msgspec.structs.replace(access, guarded=True, loopback=policy.reaches_this_machine(endpoint))
-    if policy.shared or not (spec.item_reader or spec.result_writer):
+    if policy.shared or not _needs_s3(spec):
         return msgspec.structs.replace(own, region=region)
     told = f"this operator does not share its own S3 credentials; delete the run, make it with a Secret that has {BOTH}"
     raise NotReady(Reason.CREDENTIALS_NOT_SHARED, Problem(FIELD, told))
+
+
+def _needs_s3(spec: MapRunSpec) -> bool:
+    reads = spec.item_reader is not None and not spec.item_reader.resource.local
+    return reads or (spec.result_writer is not None and spec.result_writer.resource is not None)
 
 
 async def _secret(client: ClusterClient, namespace: str, name: str) -> dict[str, str]:

@@ -43,18 +43,22 @@ class DirectoryStore:
         with self._errors(key):
             return self._path(key).read_bytes()
 
-    def open(self, key: str, if_match: str = "") -> Reading:
+    def open(self, key: str, if_match: str = "", version: str = "") -> Reading:
         """The file as a stream of 256 KiB chunks.
 
-        `Changed` when it is not the version `if_match`, or changes while read.
+        `Changed` when it is not the version `if_match`, or changes while read. `StoreError` for a `version`.
         """
-        with self._errors(key):
-            file = self._path(key).open("rb", buffering=0)
-            try:
-                return _FileReading(self, key, file, if_match)
-            except BaseException:
-                file.close()
-                raise
+        if version:
+            raise StoreError(f"{self._title}: key {key!r}: a directory keeps no versions; leave versionId out")
+        return _FileReading.of(self, key, if_match)
+
+    def read_at(self, key: str, offset: int, length: int, if_match: str) -> bytes:
+        """A part of the file."""
+        reading = _FileReading.of(self, key, if_match)
+        try:
+            return reading.part(offset, length)
+        finally:
+            reading.close()
 
     def create(self, key: str, data: bytes) -> None:
         """Write durably if absent, by a hard link: atomic and exclusive. The same bytes there count as our own."""
@@ -182,6 +186,17 @@ class DirectoryStore:
 class _FileReading:
     """An open file: `etag` and `size` at the time of opening."""
 
+    @classmethod
+    def of(cls, store: DirectoryStore, key: str, if_match: str) -> _FileReading:
+        """Open the file, in the version `if_match` ("": any)."""
+        with store._errors(key):
+            file = store._path(key).open("rb", buffering=0)
+            try:
+                return cls(store, key, file, if_match)
+            except BaseException:
+                file.close()
+                raise
+
     def __init__(self, store: DirectoryStore, key: str, file: BinaryIO, if_match: str) -> None:
         status = os.fstat(file.fileno())
         self._store, self._key, self._file = store, key, file
@@ -195,6 +210,15 @@ class _FileReading:
             while chunk := self._file.read(CHUNK):
                 yield chunk
             self._check(self.etag)
+
+    def part(self, offset: int, length: int) -> bytes:
+        """The bytes from there on."""
+        with self._store._errors(self._key):
+            data = os.pread(self._file.fileno(), length, offset)
+            self._check(self.etag)
+        if len(data) != length:
+            raise StoreError(f"{self._store._title}: key {self._key!r}: it ends at byte {offset + len(data)}")
+        return data
 
     def close(self) -> None:
         """Release the file."""

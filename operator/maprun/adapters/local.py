@@ -122,7 +122,10 @@ class LocalLauncher:
         except OSError as error:
             status, result = ChildStatus.LOST, Failure(StatesError.JOB_LOST, str(error))
         output, failure = (NOTHING, result) if isinstance(result, Failure) else (result, None)
-        return Outcome(attempt.child, attempt.number, status, batch.items, output, failure, started, self._clock())
+        stopped = self._clock()
+        return Outcome(
+            attempt.child, attempt.number, status, output=output, failure=failure, started=started, stopped=stopped
+        )
 
     async def _execute(
         self, program: Program, processes: Processes, folder: Path, attempt: Attempt, batch: Batch

@@ -1,4 +1,4 @@
-"""Small things said to and asked of the API server about one run: its status, its events, a Secret, a trial of its Job.
+"""Small things said to and asked of the API server about one run: its status, events and data, a trial of its Job.
 
 Rule 1: each function is one call and names its errors; nothing is repeated here, but for the wait for our kind.
 """
@@ -47,6 +47,11 @@ class _Secret(msgspec.Struct):
 
     def __repr__(self) -> str:
         return f"_Secret({', '.join(self.data)})"
+
+
+class _ConfigMap(msgspec.Struct, rename="camel"):
+    data: dict[str, str] = {}
+    binary_data: dict[str, str] = {}
 
 
 class _Kind(msgspec.Struct):
@@ -120,6 +125,14 @@ async def read_secret(client: ClusterClient, namespace: str, name: str) -> dict[
     answer = await client.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
     data = msgspec.json.decode(answer, type=_Secret).data
     return {key: base64.b64decode(value) for key, value in data.items()}
+
+
+async def read_config_map(client: ClusterClient, namespace: str, name: str) -> dict[str, bytes]:
+    """The values of a ConfigMap. Errors as those of `read_secret`."""
+    answer = await client.request("GET", f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+    known = msgspec.json.decode(answer, type=_ConfigMap)
+    text = {key: value.encode() for key, value in known.data.items()}
+    return text | {key: base64.b64decode(value) for key, value in known.binary_data.items()}
 
 
 async def served(client: ClusterClient) -> None:

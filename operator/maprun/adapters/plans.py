@@ -3,9 +3,8 @@
     plan/000000.jsonl.zst    a PlanHeader, then one Batch a line; the first segments are small: children start early
     plan/end.json            totals, once reading has ended well, or why it has not; the plan then stays as it is
 
-Rule 1: where a segment ends depends on its number and batches alone: whoever reads the same items makes the same bytes.
-Rule 2: everything is created only if absent. The same bytes are adopted; others are those of another writer: `Fenced`.
-Rule 3: a segment's header tells where the next one begins, so that a writer goes on without reading the batches again.
+Rule 1: a segment's header tells where the next one begins, so that a reader finds a batch with one read, and a writer
+        (adapters/plan_writer.py) goes on without reading the batches again.
 """
 
 from __future__ import annotations
@@ -16,17 +15,13 @@ from collections.abc import Iterator
 from typing import Final, TypeVar
 
 import msgspec
-from msgspec import structs
 
-from maprun.adapters.segments import BytesCache, compress, decompress, first_line
+from maprun.adapters.segments import BytesCache, decompress, first_line
 from maprun.core.scheduling import PlanView
-from maprun.errors import AlreadyExists, Failure, Fenced, NotFound, StoreError
+from maprun.errors import Failure, NotFound, StoreError
 from maprun.ports import Store
 from maprun.records import Batch, PlanHeader, PlanSeal
 
-FIRST_BATCHES: Final = (100, 1_000)  # batches in the first segments
-BATCHES: Final = 20_000  # in each later one, at most
-SEGMENT_BYTES: Final = 4 << 20  # uncompressed; a segment ends with the line that reaches it
 CACHE_BYTES: Final = 16 << 20  # some three full segments
 
 END: Final = "plan/end.json"
@@ -46,7 +41,6 @@ class PlanEnd(msgspec.Struct, frozen=True, omit_defaults=True):
     failure: Failure | None = None
 
 
-_encode = msgspec.json.encode
 _header = msgspec.json.Decoder(PlanHeader)
 _batch = msgspec.json.Decoder(Batch)
 _end = msgspec.json.Decoder(PlanEnd)
@@ -142,84 +136,6 @@ class PlanReader:
         key = segment_key(number)
         data = decompress(key, self._store.read(key))
         return data.split(b"\n"), len(data)
-
-
-class PlanWriter:
-    """Writes a plan, going on behind the segments that are durable already. Blocks on the store; not thread-safe.
-
-    `view` is what is durable; `source`, the dataset's fingerprint, and `resume`, the reader's bookmark, are where
-    reading goes on.
-    """
-
-    def __init__(self, store: Store, first_batches: tuple[int, ...] = FIRST_BATCHES, batches: int = BATCHES) -> None:
-        reader = PlanReader(store)
-        self.view = reader.view()
-        last = reader.last
-        self.source = last.source if last else ""
-        self.resume = last.behind if last else ""
-        self._store = store
-        self._first_batches = first_batches
-        self._batches = batches
-        self._segment = last.segment + 1 if last else 0
-        self._lines: list[bytes] = []
-        self._size = 0
-        self._items = 0
-
-    @property
-    def next_child(self) -> int:
-        """Index of the batch to be added next."""
-        return self.view.children + len(self._lines)
-
-    def add(self, batch: Batch, behind: str) -> bool:
-        """Append a batch; `behind` is the reader's bookmark after its items. True when this made a segment durable."""
-        line = _encode(batch) + b"\n"
-        self._lines.append(line)
-        self._size += len(line)
-        self._items += batch.items
-        if len(self._lines) < self._limit() and self._size < SEGMENT_BYTES:
-            return False
-        self._flush(behind)
-        return True
-
-    def seal(self, behind: str) -> PlanSeal:
-        """End the plan well, with what was added last."""
-        if self._lines:
-            self._flush(behind)
-        seal = PlanSeal(self.view.children, self.view.items, self._segment)
-        self._create(END, _encode(PlanEnd(seal=seal)))
-        self.view = structs.replace(self.view, seal=seal)
-        return seal
-
-    def fail(self, failure: Failure) -> None:
-        """End the plan badly: what is durable stays, the rest is dropped; every later reader sees this failure."""
-        self._create(END, _encode(PlanEnd(failure=failure)))
-        self.view = structs.replace(self.view, failure=failure)
-
-    def _limit(self) -> int:
-        return self._first_batches[self._segment] if self._segment < len(self._first_batches) else self._batches
-
-    def _flush(self, behind: str) -> None:
-        header = PlanHeader(
-            segment=self._segment,
-            first_child=self.view.children,
-            first_item=self.view.items,
-            source=self.source,
-            resume=self.resume,
-            children=len(self._lines),
-            items=self._items,
-            behind=behind,
-        )
-        self._create(segment_key(self._segment), compress(b"".join([_encode(header), b"\n", *self._lines])))
-        self.view = PlanView(self.view.children + header.children, self.view.items + header.items)
-        self.resume = behind
-        self._segment += 1
-        self._lines, self._size, self._items = [], 0, 0
-
-    def _create(self, key: str, data: bytes) -> None:
-        try:
-            self._store.create(key, data)
-        except AlreadyExists as error:
-            raise Fenced(f"{key} was written by another planner, from other data; this one must stop") from error
 
 
 def _decoded(key: str, data: bytes, decoder: msgspec.json.Decoder[T]) -> T:

@@ -24,7 +24,7 @@ from maprun.adapters import s3_calls, s3_guard
 from maprun.adapters.s3_access import S3Access
 from maprun.adapters.s3_errors import explained, s3_answers
 from maprun.core import places
-from maprun.errors import AlreadyExists, Changed, StoreError, StoreUnavailable
+from maprun.errors import AccessDenied, AlreadyExists, Changed, StoreError, StoreUnavailable
 from maprun.ports import UNOBSERVED, ObjectInfo, Observer, Reading
 
 CHUNK: Final = 1 << 18  # bytes of one read from the wire
@@ -76,12 +76,19 @@ def client(access: S3Access, observer: Observer = UNOBSERVED) -> Any:
 
 
 class S3Store:
-    """Keys are relative to `prefix` (empty, or ending in `/`) inside `bucket`."""
+    """Keys are relative to `prefix` (empty, or ending in `/`) inside `bucket`, which the account `owner` must own.
 
-    def __init__(self, client: Any, bucket: str, prefix: str = "") -> None:
+    `owner` "" is any. The server checks it on every call, and denies access. What lies in `kept` is denied here.
+    """
+
+    def __init__(
+        self, client: Any, bucket: str, prefix: str = "", owner: str = "", kept: places.Place | None = None
+    ) -> None:
+        self._kept = kept if kept and kept.bucket == bucket else None
         self._client = client
         self._bucket = bucket
         self._prefix = prefix
+        self._at = {"Bucket": bucket, **({"ExpectedBucketOwner": owner} if owner else {})}
 
     def read(self, key: str) -> bytes:
         """All bytes of the object."""
@@ -91,9 +98,19 @@ class S3Store:
         finally:
             reading.close()
 
-    def open(self, key: str, if_match: str = "") -> Reading:
+    def open(self, key: str, if_match: str = "", version: str = "") -> Reading:
         """The object as a stream; `Changed` when it is not the version `if_match`."""
-        return _S3Reading(self, key, if_match)
+        return _S3Reading(self, key, if_match, {"VersionId": version} if version else {})
+
+    def read_at(self, key: str, offset: int, length: int, if_match: str) -> bytes:
+        """A part of the object, by one request or, after a cut, several."""
+        reading = _S3Reading(self, key, if_match, {}, (offset, offset + length))
+        try:
+            if reading.size != length:  # else the server would send the whole object
+                raise StoreError(f"{self._name(key)}: {reading.size} bytes instead of {length} from byte {offset} on")
+            return b"".join(reading)
+        finally:
+            reading.close()
 
     def create(self, key: str, data: bytes) -> None:
         """Write if absent. Where these very bytes are there, an earlier try of ours took effect: a success."""
@@ -134,7 +151,7 @@ class S3Store:
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
         """All objects below `prefix` behind `start_after`, page by page."""
         self._check(places.text_problem(prefix), prefix)
-        request: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
+        request: dict[str, Any] = {**self._at, "Prefix": self._prefix + prefix}
         if start_after:
             request["StartAfter"] = self._prefix + start_after
         while True:
@@ -185,7 +202,9 @@ class S3Store:
     def _where(self, key: str) -> dict[str, str]:
         """Bucket and key of a request. `StoreError` when the key cannot be that of an object in this bucket."""
         self._check(places.key_problem(self._prefix + key), key)
-        return {"Bucket": self._bucket, "Key": self._prefix + key}
+        if self._kept and places.inside(self._prefix + key, self._kept):
+            raise AccessDenied(f"{self._name(key)} is part of the operator's own state, which no run may reach")
+        return {**self._at, "Key": self._prefix + key}
 
     def _check(self, problem: str, key: str) -> None:
         if problem:
@@ -205,19 +224,26 @@ class S3Store:
 
 
 class _S3Reading:
-    """A GET whose body is resumed when the connection is cut. `etag` and `size` are those of the version being read."""
+    """A GET whose body is resumed when the connection is cut. `etag` is that of the version being read, `size` how many
+    bytes are read: all, or the `part` from one offset up to another.
+    """
 
-    def __init__(self, store: S3Store, key: str, if_match: str) -> None:
-        self._store, self._key, self._offset = store, key, 0
-        answer = self._get({"IfMatch": if_match} if if_match else {})
+    def __init__(
+        self, store: S3Store, key: str, if_match: str, version: dict[str, str], part: tuple[int, int] | None = None
+    ) -> None:
+        self._store, self._key, self._version = store, key, version
+        self._offset = part[0] if part else 0
+        span = {"Range": f"bytes={part[0]}-{part[1] - 1}"} if part else {}
+        answer = self._get({"IfMatch": if_match, **span} if if_match else span)
         with s3_answers("GetObject", store._bucket, key):
             self.etag: str = answer["ETag"]
             self.size: int = answer["ContentLength"]
             self._body = answer["Body"]
+        self._end = self._offset + self.size
 
     def __iter__(self) -> Iterator[bytes]:
         tries = 0
-        while self._offset < self.size:
+        while self._offset < self._end:
             try:
                 chunk = self._body.read(CHUNK)
                 if not chunk:
@@ -240,14 +266,14 @@ class _S3Reading:
             name = self._store._name(self._key)
             raise StoreUnavailable(f"{name}: the connection broke {tries} times at byte {self._offset}") from error
         time.sleep(PAUSE * 2**tries)
-        self._body = self._get({"IfMatch": self.etag, "Range": f"bytes={self._offset}-"})["Body"]
+        self._body = self._get({"IfMatch": self.etag, "Range": f"bytes={self._offset}-{self._end - 1}"})["Body"]
 
     def _get(self, condition: dict[str, str]) -> Any:
         store = self._store
         where = store._where(self._key)
         with store._errors("GetObject", self._key), s3_answers("GetObject", store._bucket, where["Key"]):
             try:
-                return store._client.get_object(**where, **condition)
+                return store._client.get_object(**where, **self._version, **condition)
             except boto.ClientError as error:
                 if _status(error) != 412:
                     raise

@@ -26,6 +26,7 @@ LATER = "the server asks to come back later"
 CODES: Final[dict[str, tuple[type[StoreError], str]]] = {
     "NoSuchKey": (NotFound, "the object does not exist: check the key"),
     "NoSuchBucket": (NotFound, "the bucket does not exist: check its name, and that this is the right S3 server"),
+    "NoSuchVersion": (NotFound, "the object has no such version: check the version's id"),
     "NoSuchUpload": (StoreUnavailable, "the upload was removed while it ran"),
     "InvalidAccessKeyId": (AccessDenied, f"the server does not know the access key id: {KEYS}"),
     "XAdminUserNotFound": (

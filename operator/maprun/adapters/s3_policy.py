@@ -82,12 +82,16 @@ class S3Policy(msgspec.Struct, frozen=True):
 
     def endpoint(self, spec: MapRunSpec) -> str:
         """The endpoint that is the run's own; "" when it uses the operator's, by whichever way. Errors: `NotAllowed`,
-        also when the run would then use the operator's state.
+        also when the run would then use the operator's state. The spec is resolved.
         """
         named = self._named(spec.s3.endpoint) if spec.s3.endpoint is not None else ""
         if not named and self.state and (problem := state_problem(spec, self.state)):
             raise NotAllowed(Reason.STATE_NOT_ALLOWED, problem)
         return named
+
+    def state_for(self, spec: MapRunSpec) -> Place | None:
+        """What of the run's buckets is kept from it, whatever names it: a manifest may name any key."""
+        return None if self.endpoint(spec) else self.state
 
     def reaches_this_machine(self, url: str) -> bool:
         """True when an endpoint that `endpoint` gave may lead to loopback addresses."""

@@ -23,32 +23,37 @@ FORMS: Final = "expected file:///directory or s3://bucket/prefix"
 class Buckets(Protocol):
     """The buckets that a run may name, each as a `Store` over the whole bucket. Thread-safe."""
 
-    def bucket(self, name: str) -> Store:
-        """The bucket of that name; that it is missing shows only when it is used."""
+    def bucket(self, name: str, owner: str = "") -> Store:
+        """The bucket of that name, which the account `owner` must own ("": any). That it is missing, or another's,
+        shows only when it is used.
+        """
 
 
 class BucketsRef(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where buckets lie, as a value for another process: directories under `root`, a path; else S3 through `access`."""
+    """Where buckets lie, as a value for another process: directories under `root`, a path; else S3 through `access`,
+    without the keys of `state`.
+    """
 
     root: str = ""
     access: S3Access = S3Access()
+    state: Place | None = None
 
     def open(self, observer: Observer = UNOBSERVED) -> Buckets:
         """The buckets that this value means."""
-        return DirectoryBuckets(Path(self.root)) if self.root else S3Buckets(self.access, observer)
+        return DirectoryBuckets(Path(self.root)) if self.root else S3Buckets(self.access, observer, self.state)
 
 
 class S3Buckets:
-    """S3 buckets by name, all through one client."""
+    """S3 buckets by name, all through one client; what lies in `state` is kept from whoever uses them."""
 
-    def __init__(self, access: S3Access, observer: Observer = UNOBSERVED) -> None:
-        self._access, self._observer = access, observer
+    def __init__(self, access: S3Access, observer: Observer = UNOBSERVED, state: Place | None = None) -> None:
+        self._access, self._observer, self._state = access, observer, state
 
-    def bucket(self, name: str) -> Store:
+    def bucket(self, name: str, owner: str = "") -> Store:
         """The bucket of that name."""
         from maprun.adapters import s3
 
-        return s3.S3Store(s3.client(self._access, self._observer), name)
+        return s3.S3Store(s3.client(self._access, self._observer), name, owner=owner, kept=self._state)
 
 
 class DirectoryBuckets:
@@ -57,8 +62,10 @@ class DirectoryBuckets:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def bucket(self, name: str) -> Store:
-        """The directory of that name. `StoreError`: the name would leave the root."""
+    def bucket(self, name: str, owner: str = "") -> Store:
+        """The directory of that name; a directory belongs to no account. `StoreError`: the name would leave the
+        root.
+        """
         if not name or "/" in name or "\0" in name or name in (".", ".."):
             raise StoreError(f"bucket {name!r}: a bucket name has no / and is neither . nor ..")
         return DirectoryStore(self._root / name, title=f"bucket {name}", must_exist=True)

@@ -49,6 +49,15 @@ class Telemetry:
         """The reporter of one run. It counts as open from now until `finished` or `close`."""
         return TelemetryReporter(run, self._namespaces.of(run.namespace), self._live, self._clock)
 
+    def waits(self, run: RunRef, reason: str) -> None:
+        """Nothing drives the run until something outside is mended; `reason` is that of its condition."""
+        self._namespaces.of(run.namespace)
+        self._live.waits((run.namespace, run.name), reason)
+
+    def goes_on(self, run: RunRef) -> None:
+        """It does not wait any more."""
+        self._live.waits((run.namespace, run.name), "")
+
     def run_restarted(self) -> None:
         """The engine of a run broke, and is started again."""
         self._restarts.inc()

@@ -9,7 +9,7 @@ Rule 3: no series comes twice in one scrape: of two runs of one name, the later 
 from __future__ import annotations
 
 from collections import Counter as Tallies
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -51,6 +51,7 @@ class LiveRuns(Collector):
     def __init__(self, namespaces: Iterable[str]) -> None:
         self._namespaces = namespaces
         self._runs: dict[Key, LiveRun] = {}
+        self._waiting: dict[Key, str] = {}
 
     def add(self, key: Key, run: LiveRun) -> None:
         """The run is live from now on."""
@@ -60,6 +61,13 @@ class LiveRuns(Collector):
         """It is not any more; a later run of the same name stays."""
         if self._runs.get(key) is run:
             del self._runs[key]
+
+    def waits(self, key: Key, reason: str) -> None:
+        """The run waits for something outside, for a `reason` of its condition; "" when it does not."""
+        if reason:
+            self._waiting[key] = reason
+        else:
+            self._waiting.pop(key, None)
 
     def collect(self) -> Iterator[Metric]:
         """Yields the same families with any number of runs."""
@@ -78,6 +86,7 @@ class LiveRuns(Collector):
             "Planned child executions of live runs that hold no slot.",
             ((look.key[0], look.executions["pending"]) for look in looks),
         )
+        yield _waiting(dict(self._waiting))
         yield from (_states(looks, *family) for family in _BY_STATE)
         yield _failures(looks)
         yield from _moments(looks)
@@ -118,6 +127,17 @@ def _states(looks: Sequence[_Look], name: str, text: str, unit: str) -> Metric:
         counts: dict[str, int] = getattr(look, unit)
         for field, state in STATES.items():
             family.add_metric([*look.key, state], counts[field])
+    return family
+
+
+def _waiting(reasons: Mapping[Key, str]) -> Metric:
+    family = GaugeMetricFamily(
+        "maprun_map_runs_waiting",
+        "Map runs that nothing drives until something outside is mended.",
+        labels=["namespace", "reason"],
+    )
+    for label, count in Tallies((namespace, reason) for (namespace, _), reason in reasons.items()).items():
+        family.add_metric(label, count)
     return family
 
 

@@ -22,12 +22,15 @@ import msgspec
 
 from maprun.adapters.local import LocalLauncher
 from maprun.adapters.stores import BucketsRef
+from maprun.cli import local_dataset
 from maprun.cli.files import RunFile, changed_fields, check_here
 from maprun.cli.screen import Screen
 from maprun.cli.sentences import BadInput
 from maprun.core.status import Snapshot
-from maprun.model import MapRunSpec, RunRef
-from maprun.running import Home, engine_for, frozen_spec, with_live_fields
+from maprun.errors import RunFailed
+from maprun.model import ItemReader, MapRunSpec, RunRef
+from maprun.ports import Store
+from maprun.running import Home, engine_for, frozen_spec, needs_local, resolved_spec, with_live_fields
 from maprun.settings import s3_from
 
 NAMESPACE: Final = "local"
@@ -45,7 +48,9 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class LocalRun(msgspec.Struct, frozen=True):
-    """A run made ready. `spec` is the one it started with; `environment` holds the variables that children inherit."""
+    """A run made ready. `spec` is the one it started with; `environment` holds the variables that children inherit;
+    `local` is what stands for the value of a ConfigMap or Secret.
+    """
 
     file: RunFile
     run: RunRef
@@ -53,13 +58,18 @@ class LocalRun(msgspec.Struct, frozen=True):
     state: Path
     buckets: BucketsRef
     environment: dict[str, str]
+    local: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"LocalRun({self.state})"
 
     @property
     def results(self) -> str:
         """Path or URL of the bucket of the results; "" when the run writes none."""
-        if not self.spec.result_writer:
+        writer = self.spec.result_writer
+        if not writer or not writer.resource:
             return ""
-        bucket = self.spec.result_writer.parameters.bucket
+        bucket = writer.bucket
         return _shown(Path(self.buckets.root) / bucket) if self.buckets.root else f"s3://{bucket}"
 
     @property
@@ -79,25 +89,31 @@ class LocalRun(msgspec.Struct, frozen=True):
     def manifest(self, at: Snapshot) -> dict[str, Any] | None:
         """The manifest of an ended run, None where there is none."""
         writer, exported = self.spec.result_writer, at.progress.exported
-        if not writer or not exported or not exported.output:
+        if not writer or not exported or not exported.manifest:
             return None
-        key = msgspec.json.decode(exported.output)["ResultWriterDetails"]["Key"]
-        manifest: dict[str, Any] = msgspec.json.decode(self.buckets.open().bucket(writer.parameters.bucket).read(key))
+        bucket = self.buckets.open().bucket(writer.bucket)
+        manifest: dict[str, Any] = msgspec.json.decode(bucket.read(exported.manifest))
         return manifest
 
 
 def prepare(file: RunFile, options: Options, environment: Mapping[str, str]) -> LocalRun:
     """Check everything that can be checked before anything runs. `BadInput` with what to do."""
     check_here(file, environment)
-    buckets = _buckets(file.spec, options, environment)
     state = (options.state or STATES / f"{file.name}-{secrets.token_hex(3)}").absolute()
     run = _run_of(file, state)
-    spec = frozen_spec(_home(state, buckets).store(), file.spec)
-    changed = changed_fields(with_live_fields(spec, file.spec), file.spec)
+    try:
+        now = resolved_spec(run, file.spec, s3_from(environment).region)
+    except RunFailed as failed:
+        raise BadInput(f"{file.path}: {failed}") from None
+    buckets = _buckets(now, options, environment)
+    local = _local(_home(state, buckets).store(), now, options.buckets.absolute())
+    _keep(run, state)
+    spec = frozen_spec(_home(state, buckets).store(), now)
+    changed = changed_fields(with_live_fields(spec, file.spec), with_live_fields(now, file.spec))
     if changed:
         what = f"{', '.join(changed)} changed since the run in {_shown(state)} began"
         raise BadInput(f"{file.path}: {what}; undo that, or start a new run without --state")
-    return LocalRun(file, run, spec, state, buckets, dict(environment))
+    return LocalRun(file, run, spec, state, buckets, dict(environment), local)
 
 
 async def run_locally(local: LocalRun, screen: Screen) -> Snapshot:
@@ -111,9 +127,10 @@ async def run_locally(local: LocalRun, screen: Screen) -> Snapshot:
     await launcher.open()  # before the journal is taken over: a run that is still alive here keeps it
     try:
         spec = local.file.spec
-        ceiling = spec.max_concurrency or CHILDREN_PER_CPU * (os.cpu_count() or 1)
+        ceiling = with_live_fields(local.spec, spec).concurrency or CHILDREN_PER_CPU * (os.cpu_count() or 1)
         home = _home(local.state, local.buckets)
-        return await engine_for(local.run, local.spec, lambda: spec, home, launcher, screen, ceiling=ceiling).run()
+        parts = local.run, local.spec, lambda: spec, home, launcher, screen
+        return await engine_for(*parts, ceiling=ceiling, local=local.local).run()
     finally:
         await launcher.close()
 
@@ -123,7 +140,7 @@ def _home(state: Path, buckets: BucketsRef) -> Home:
 
 
 def _run_of(file: RunFile, state: Path) -> RunRef:
-    """The run of a state directory: the one written there, or a new one."""
+    """The run of a state directory: the one written there, or a new one that is not written yet."""
     path = state / RUN_KEY
     if path.exists():
         run = msgspec.json.decode(path.read_bytes(), type=RunRef)
@@ -136,10 +153,12 @@ def _run_of(file: RunFile, state: Path) -> RunRef:
         raise BadInput(
             f"--state {_shown(state)}: is not empty and holds no run; name a new directory, or that of a run"
         )
-    run = RunRef(NAMESPACE, file.name, str(uuid4()), round(time.time(), 3))
+    return RunRef(NAMESPACE, file.name, str(uuid4()), round(time.time(), 3))
+
+
+def _keep(run: RunRef, state: Path) -> None:
     state.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.encode(run))
-    return run
+    (state / RUN_KEY).write_bytes(msgspec.json.encode(run))
 
 
 def _buckets(spec: MapRunSpec, options: Options, environment: Mapping[str, str]) -> BucketsRef:
@@ -147,24 +166,27 @@ def _buckets(spec: MapRunSpec, options: Options, environment: Mapping[str, str])
     if options.s3_endpoint:
         return BucketsRef(access=msgspec.structs.replace(access, endpoint=options.s3_endpoint))
     root = options.buckets.absolute()
-    if spec.item_reader:
-        _check_source(spec, root)
-    if spec.result_writer:
-        (root / spec.result_writer.parameters.bucket).mkdir(parents=True, exist_ok=True)
+    if spec.item_reader and not spec.item_reader.resource.local:
+        _check_source(spec.item_reader, root)
+    if spec.result_writer and spec.result_writer.resource:
+        (root / spec.result_writer.bucket).mkdir(parents=True, exist_ok=True)
     return BucketsRef(root=str(root))
 
 
-def _check_source(spec: MapRunSpec, root: Path) -> None:
-    reader = spec.item_reader
-    assert reader is not None, "asked for runs with a reader"
-    directory = root / reader.parameters.bucket
+def _local(store: Store, spec: MapRunSpec, root: Path) -> bytes | None:
+    if not needs_local(store, spec):
+        return None
+    assert spec.item_reader is not None
+    return local_dataset.read_value(spec.item_reader, root, _shown(root))
+
+
+def _check_source(reader: ItemReader, root: Path) -> None:
+    directory = root / reader.bucket
     advice = "put the data there, or say with --bucket-dir or --s3-endpoint where the buckets are"
     if not directory.is_dir():
         raise BadInput(f"spec.itemReader.parameters.bucket: {_shown(directory)} is not a directory; {advice}")
-    if reader.parameters.key and not (directory / reader.parameters.key).is_file():
-        raise BadInput(
-            f"spec.itemReader.parameters.key: {_shown(directory / reader.parameters.key)} is not a file; {advice}"
-        )
+    if reader.key and not (directory / reader.key).is_file():
+        raise BadInput(f"spec.itemReader.parameters.key: {_shown(directory / reader.key)} is not a file; {advice}")
 
 
 def _own_name() -> list[str]:

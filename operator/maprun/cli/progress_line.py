@@ -66,7 +66,7 @@ def look(at: Snapshot, pace: Pace) -> Look:
     reading = at.plan.seal is None and at.plan.failure is None
     failed = sum(at.progress.tally(status).children for status in (ChildStatus.FAILED, ChildStatus.TIMED_OUT))
     left = None if reading or not rate else (total - done) / rate
-    running = min(at.active, total - done)
+    running = min(at.active.children, total - done)
     return Look(at.run.name, done, total, reading, running, failed, at.progress.retries, rate, left, at.held_up)
 
 

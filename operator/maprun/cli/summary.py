@@ -52,7 +52,8 @@ def _verdict(at: Snapshot) -> Line:
     good = at.status is RunStatus.SUCCEEDED
     started, stopped = at.progress.started, at.progress.exported
     took = f" in {duration(stopped.at - started)}" if started is not None and stopped else ""
-    counts = ", ".join([f"{at.plan.children} child executions", *_counts(at)])
+    items = f" for {at.plan.items} items" if at.plan.items != at.plan.children else ""
+    counts = ", ".join([f"{at.plan.children} child executions{items}", *_counts(at)])
     style = "bold green" if good else "bold red"
     return [(at.run.name, "bold"), (" ", ""), (at.status.value, style), (f"{took}: {counts}", "")]
 
@@ -96,11 +97,11 @@ def _files(folder: str, files: Mapping[str, Any]) -> Iterator[Line]:
     for name, count in found:
         yield [(f"         {name:<18}{size(count):>9}", "")]
     yield [("         manifest.json", "")]
-    if found and "://" not in folder:
-        yield [
-            ("         to look at one:  ", ""),
-            (f"python3 -m json.tool {shlex.quote(f'{folder}/{found[0][0]}')}", "cyan"),
-        ]
+    legible = [name for name, _ in found if not name.endswith(".parquet")]
+    if legible and "://" not in folder:
+        form = "--json-lines " if legible[0].endswith(".jsonl") else ""
+        command = f"python3 -m json.tool {form}{shlex.quote(f'{folder}/{legible[0]}')}"
+        yield [("         to look at one:  ", ""), (command, "cyan")]
 
 
 def _short(words: str, limit: int) -> str:

@@ -4,7 +4,7 @@ Rule 1: memory stays flat: at most one item (8 MiB) and one chunk are held, what
 Rule 2: numbers survive: integers exactly, up to 4,300 digits; others as the nearest double, and one beyond its range is
         an error.
 Rule 3: every error is `States.ItemReaderFailed` and tells the byte at which the file stops being right.
-Rule 4: reading stops where it may: behind the last wanted item, and behind the end of the array or object that
+Rule 4: reading stops where it may: when nobody asks for more, and behind the end of the array or object that
         `pointer` names. Only when that is the whole document, anything but white space behind it is an error.
 
 The scanner of the standard library reads one value out of a window of text; a value that the window cuts off is read
@@ -37,11 +37,11 @@ class _Refused(ValueError):
     """A number that JSON cannot hold."""
 
 
-def items(chunks: Iterable[bytes], pointer: str = "", max_items: int = 0) -> Iterator[tuple[str | None, Any]]:
+def items(chunks: Iterable[bytes], pointer: str = "") -> Iterator[tuple[str | None, Any]]:
     """(key, value) of each item; the key of an array's element is None.
 
-    `pointer` is a JSON Pointer (RFC 6901), "" the whole document. `max_items` ends the reading after so many; 0 does
-    not. `RunFailed` with `States.ItemReaderFailed` for anything wrong.
+    `pointer` is a JSON Pointer (RFC 6901), "" the whole document. `RunFailed` with `States.ItemReaderFailed` for
+    anything wrong.
     """
     text = _Window(chunks)
     for token in pointer.split("/")[1:]:
@@ -50,12 +50,18 @@ def items(chunks: Iterable[bytes], pointer: str = "", max_items: int = 0) -> Ite
     if opening not in ("[", "{"):
         text.value(MAX_ITEM)  # so that what is not even JSON is called so
         raise RunFailed(StatesError.ITEM_READER_FAILED, NOT_ITERABLE)
-    for count, key in enumerate(_elements(text) if opening == "[" else _members(text), 1):
+    for key in _elements(text) if opening == "[" else _members(text):
         yield key, text.value(MAX_ITEM)
-        if count == max_items:
-            return
     if not pointer:
         text.end()
+
+
+def value_of(line: bytes, number: int, byte: int) -> Any:
+    """The JSON value that a line holds by itself. The line has that number, and begins at that byte of the file."""
+    text = _Window([line], byte, number)
+    value = text.value(MAX_ITEM)
+    text.end()
+    return value
 
 
 def _enter(text: _Window, token: str, pointer: str) -> None:
@@ -105,10 +111,11 @@ def _members(text: _Window) -> Iterator[str]:
 
 
 class _Window:
-    """A stretch of the text, and where we are in it. `base` is the byte at which the stretch begins."""
+    """A stretch of the text, and where we are in it. `base`: the byte where it begins; `line`: that alone is read."""
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self.base = 0
+    def __init__(self, chunks: Iterable[bytes], base: int = 0, line: int = 0) -> None:
+        self.base = base
+        self._line = line
         self._chunks = iter(chunks)
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._text = ""
@@ -132,7 +139,7 @@ class _Window:
         """Pass one of the `expected` characters and return it."""
         found = self.peek()
         if not found or found not in expected:
-            raise self.failed(f"expected {' or '.join(expected)} {where}, found {_shown(found)}")
+            raise self.failed(f"expected {' or '.join(expected)} {where}, found {self._shown(found)}")
         self._at += 1
         return found
 
@@ -152,11 +159,11 @@ class _Window:
     def end(self) -> None:
         """Nothing but white space may follow."""
         if found := self.peek():
-            raise self.failed(f"found {_shown(found)} behind the end of the document")
+            raise self.failed(f"found {self._shown(found)} behind the end of the document")
 
     def failed(self, message: str) -> RunFailed:
         """The error with the byte at which we are."""
-        return _failed(self.base + len(self._text[: self._at].encode()), message)
+        return self._failed(self.base + len(self._text[: self._at].encode()), message)
 
     def _scanned(self) -> tuple[Any, int] | None:
         """The value here and where it ends; None when the window may have cut it off."""
@@ -188,7 +195,7 @@ class _Window:
             return self._decoder.decode(chunk or b"", final=self._whole)
         except UnicodeDecodeError as error:
             at = self.base + len("".join(before).encode()) + error.start
-            raise _failed(at, f"byte 0x{error.object[error.start]:02x} is not UTF-8") from None
+            raise self._failed(at, f"byte 0x{error.object[error.start]:02x} is not UTF-8") from None
 
     def _is_cut(self, error: json.JSONDecodeError) -> bool:
         """True when the value may only look broken because the window ends."""
@@ -197,11 +204,18 @@ class _Window:
     def _broken(self, error: json.JSONDecodeError) -> RunFailed:
         self._at = error.pos
         open_string = error.msg.startswith("Unterminated string")
-        found = "it does not end" if open_string else f"found {_shown(self._text[self._at : self._at + 1])}"
+        found = "it does not end" if open_string else f"found {self._shown(self._text[self._at :][:1])}"
         return self.failed(f"{_expected(error.msg)}; {found}")
 
     def _too_large(self, limit: int) -> RunFailed:
         return self.failed(f"one value is larger than {limit >> 20} MiB")
+
+    def _failed(self, at: int, message: str) -> RunFailed:
+        place = f"line {self._line}, byte {at}" if self._line else f"byte {at}"
+        return RunFailed(StatesError.ITEM_READER_FAILED, f"The dataset cannot be read as JSON at {place}: {message}.")
+
+    def _shown(self, found: str) -> str:
+        return repr(found) if found else "the end of the line" if self._line else "the end of the file"
 
 
 def _float(text: str) -> float:
@@ -231,11 +245,3 @@ def _expected(message: str) -> str:
 
 def _kind(opening: str) -> str:
     return {"{": "an object", "[": "an array", "": "an empty file"}.get(opening, "a value that is neither of both")
-
-
-def _shown(found: str) -> str:
-    return repr(found) if found else "the end of the file"
-
-
-def _failed(at: int, message: str) -> RunFailed:
-    return RunFailed(StatesError.ITEM_READER_FAILED, f"The dataset cannot be read as JSON at byte {at}: {message}.")

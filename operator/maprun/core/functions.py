@@ -9,7 +9,7 @@ Rule 3: a function reads its arguments and never changes them; what it gives may
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 from uuid import UUID
 
@@ -46,8 +46,9 @@ class Function(msgspec.Struct, frozen=True):
 # ------------------------------------------------------------------------------------------------------------- arrays
 
 
-def _array_partition(array: Any, size: Any) -> list[list[Any]]:
-    step = _whole(size, "the second argument")
+def array_partition(array: Any, size: Any) -> list[list[Any]]:
+    """The array in parts of `size`; the last may be shorter."""
+    step = whole(size, "the second argument")
     if step < 1:
         raise Invalid("the second argument must be 1 or more")
     elements = _array(array)
@@ -60,9 +61,10 @@ def _array_contains(array: Any, wanted: Any) -> bool:
     return any(text_of(each) == text for each in _array(array))
 
 
-def _array_range(first: Any, last: Any, step: Any) -> list[int]:
+def array_range(first: Any, last: Any, step: Any) -> list[int]:
+    """From `first` to `last`, which comes up when a step lands on it."""
     names = ("the first argument", "the second argument", "the third argument")
-    low, high, stride = map(_whole, (first, last, step), names)
+    low, high, stride = map(whole, (first, last, step), names)
     if stride == 0:
         raise Invalid("the third argument must not be 0")
     if (high - low) // stride >= MAX_RANGE:
@@ -71,7 +73,7 @@ def _array_range(first: Any, last: Any, step: Any) -> list[int]:
 
 
 def _array_get_item(array: Any, index: Any) -> Any:
-    elements, at = _array(array), _whole(index, "the second argument")
+    elements, at = _array(array), whole(index, "the second argument")
     if elements and not 0 <= at < len(elements):
         raise Invalid(f"the array has {len(elements)} elements, and none with the index {at}")
     return elements[at] if elements else None
@@ -104,28 +106,43 @@ def _math_add(first: Any, second: Any) -> int:
 
 
 def _math_random(drawn: bytes, first: Any, end: Any, *seeds: Any) -> int:
-    low, high = _whole(first, "the first argument"), _whole(end, "the second argument")
+    low, high = whole(first, "the first argument"), whole(end, "the second argument")
     if low not in INT32 or high not in INT32 or not 0 < high - low < 2**31:
         raise Invalid("the second argument must be above the first, both between -2147483648 and 2147483647")
     if seeds:
-        return low + _java_random(_whole(seeds[0], "the third argument"), high - low)
+        return low + _java_random(whole(seeds[0], "the third argument"), high - low)
     return low + int.from_bytes(drawn) % (high - low)
 
 
-def _java_random(seed: int, bound: int) -> int:
-    """`new java.util.Random(seed).nextInt(bound)`: AWS's `$random(seed)` was measured to be this generator."""
+def _java_bits(seed: int) -> Iterator[int]:
+    """The states of `new java.util.Random(seed)`, 48 bits each: AWS's `$random(seed)` was measured to draw from it."""
     factor, mask = 0x5DEECE66D, 2**48 - 1
     state = seed ^ factor
     while True:
         state = (state * factor + 0xB) & mask
+        yield state
+
+
+def java_random_double(seed: int) -> float:
+    """`new java.util.Random(seed).nextDouble()`: 0.7275636800328681 for 42."""
+    bits = _java_bits(seed)
+    high = next(bits) >> 22 << 27
+    return (high + (next(bits) >> 21)) / 2**53
+
+
+def _java_random(seed: int, bound: int) -> int:
+    """`new java.util.Random(seed).nextInt(bound)`."""
+    for state in _java_bits(seed):
         bits = state >> 17
         if bound & (bound - 1) == 0:
             return bound * bits >> 31
         if bits - bits % bound + bound <= 2**31:
             return bits % bound
+    raise AssertionError("the generator has no end")
 
 
-def _uuid(drawn: bytes, *_ignored: Any) -> str:
+def uuid(drawn: bytes, *_ignored: Any) -> str:
+    """A UUID of version 4 out of these bytes."""
     return str(UUID(bytes=drawn[:16], version=4))
 
 
@@ -139,12 +156,14 @@ def _array(value: Any) -> list[Any]:
 
 
 def _number(value: Any, name: str) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    infinite = isinstance(value, float) and not math.isfinite(value)  # an integer may be beyond every double
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or infinite:
         raise Invalid(f"{name} must be a number")
     return value
 
 
-def _whole(value: Any, name: str) -> int:
+def whole(value: Any, name: str) -> int:
+    """A number without its fraction. `Invalid` for what is no number."""
     return math.trunc(_number(value, name))
 
 
@@ -160,8 +179,8 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "ArrayContains": Function(2, 2, _array_contains),
     "ArrayGetItem": Function(2, 2, _array_get_item),
     "ArrayLength": Function(1, 1, lambda array: len(_array(array))),
-    "ArrayPartition": Function(2, 2, _array_partition),
-    "ArrayRange": Function(3, 3, _array_range),
+    "ArrayPartition": Function(2, 2, array_partition),
+    "ArrayRange": Function(3, 3, array_range),
     "ArrayUnique": Function(1, 1, _array_unique),
     "Base64Decode": Function(1, 1, functions_text.base64_decode),
     "Base64Encode": Function(1, 1, functions_text.base64_encode),
@@ -173,6 +192,6 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "MathRandom": Function(2, 3, _math_random, draws=True),
     "StringSplit": Function(2, 2, functions_text.string_split),
     "StringToJson": Function(1, 1, functions_text.string_to_json),
-    "UUID": Function(0, None, _uuid, draws=True),  # arguments are ignored, as AWS does
+    "UUID": Function(0, None, uuid, draws=True),  # arguments are ignored, as AWS does
 }
 """The functions by their names behind `States.`."""

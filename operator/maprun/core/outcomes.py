@@ -82,8 +82,7 @@ def ended(
     over = job.condition("Failed") or job.condition("Complete")
     started = seconds(end.startedAt if end else running.startedAt if running else None)
     stopped = seconds(end.finishedAt if end else over.lastTransitionTime if over else None)
-    items = job.metadata.labels.item_count
-    return Outcome(attempt.child, attempt.number, status, items, failure=failure, started=started, stopped=stopped)
+    return Outcome(attempt.child, attempt.number, status, failure=failure, started=started, stopped=stopped)
 
 
 def output_of(text: str, limit: int, source: OutputFrom) -> msgspec.Raw | Failure:

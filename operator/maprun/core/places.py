@@ -64,7 +64,7 @@ def text_problem(key: str) -> str:
 
 def state_problem(spec: MapRunSpec, state: Place) -> Problem | None:
     """What of a run's reader or writer lies in the state, or has the state inside; None when nothing does. It is
-    assumed that the run's buckets and the state are on one server.
+    assumed that the run's buckets and the state are on one server. The spec is resolved.
     """
     field, found, must = next(_touching(spec, state), ("", "", ""))
     if not field:
@@ -74,19 +74,20 @@ def state_problem(spec: MapRunSpec, state: Place) -> Problem | None:
 
 def _touching(spec: MapRunSpec, state: Place) -> Iterator[tuple[str, str, str]]:
     reader, writer = spec.item_reader, spec.result_writer
-    if reader and reader.parameters.bucket == state.bucket:
-        key, prefix = reader.parameters.key or "", reader.parameters.prefix or ""
-        if reader.resource.lists and (_inside(prefix, state) or state.prefix.startswith((prefix, _meant(prefix)))):
+    if reader and reader.bucket == state.bucket:
+        key, prefix = reader.key, reader.prefix
+        if reader.resource.lists and (inside(prefix, state) or state.prefix.startswith((prefix, _meant(prefix)))):
             yield f"{READER}.prefix", f"the listing of {Place(state.bucket, prefix)}", _must(state, "choose a prefix")
-        if not reader.resource.lists and _inside(key, state):
+        if not reader.resource.lists and inside(key, state):
             yield f"{READER}.key", f"the key {key}", _must(state, "choose a key")
-    if writer and writer.parameters.bucket == state.bucket:
-        folder = results.folder(writer.parameters.prefix, "")[:-1]
-        if _inside(folder, state):
+    if writer and writer.resource and writer.bucket == state.bucket:
+        folder = results.folder(writer.prefix, "")[:-1]
+        if inside(folder, state):
             yield f"{WRITER}.prefix", f"the folder {Place(state.bucket, folder)}", _must(state, "choose a prefix")
 
 
-def _inside(key: str, state: Place) -> bool:
+def inside(key: str, state: Place) -> bool:
+    """True when a key of the state's bucket, or all that begins with it, lies in the state."""
     return key.startswith(state.prefix) or _meant(key).startswith(_meant(state.prefix))
 
 

@@ -46,7 +46,7 @@ class Between(msgspec.Struct, frozen=True):
 
     `attempts` were made, the next may start `at`; `spent` counts the retries of each retrier, `lost` the infrastructure
     losses in a row;
-    `started` is the start of its first attempt.
+    `started` is the start of its first attempt, `items` the number of items in it.
     """
 
     attempts: int
@@ -54,6 +54,7 @@ class Between(msgspec.Struct, frozen=True):
     spent: tuple[int, ...] = ()
     lost: int = 0
     started: float | None = None
+    items: int = 1
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -175,9 +176,8 @@ def _between(before: Between | None, outcome: Outcome) -> Between:
     before = before or Between(0, 0.0, started=outcome.started)
     spent = retrying.spent_after(before.spent, retry) if retry.retrier >= 0 else before.spent
     lost = before.lost + 1 if outcome.status is ChildStatus.LOST else 0
-    return Between(
-        outcome.attempt, retry.at, spent, lost, before.started if before.started is not None else outcome.started
-    )
+    started = before.started if before.started is not None else outcome.started
+    return Between(outcome.attempt, retry.at, spent, lost, started, outcome.items)
 
 
 def encode(progress: Progress) -> bytes:

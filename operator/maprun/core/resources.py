@@ -24,14 +24,8 @@ class Labels(View, frozen=True, gc=False):
     run_uid: str = msgspec.field(name=children.RUN_UID_LABEL, default="")
     child: str = msgspec.field(name=children.CHILD_LABEL, default="")
     attempt: str = msgspec.field(name=children.ATTEMPT_LABEL, default="")
-    items: str = msgspec.field(name=children.ITEMS_LABEL, default="")
     input: str = msgspec.field(name=children.INPUT_LABEL, default="")
     controller_uid: str = msgspec.field(name="batch.kubernetes.io/controller-uid", default="")
-
-    @property
-    def item_count(self) -> int:
-        """Number of items in the batch; 1 when the label is missing."""
-        return int(self.items) if self.items.isdecimal() else 1
 
 
 def run_key(namespace: str, uid: str) -> str:

@@ -1,23 +1,22 @@
-"""The result files and the manifest, byte for byte in AWS's shape (`aws-distributed-map.md` §5.2 to §5.5, §12).
+"""The records of children, the manifest, and the run's result, byte for byte in AWS's shape (`aws-distributed-map.md`
+§5.2 to §5.5, §12).
 
-Rule 1: pure and repeatable: the same plan and outcomes give the same bytes, in item order.
-Rule 2: nothing here holds more than one record; files of any length pass through as streams.
+Rule 1: pure and repeatable: the same plan and outcomes give the same bytes.
+Rule 2: what becomes of a record on its way into a file is said in core/result_forms.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 import msgspec
 
 from maprun.core import arns
 from maprun.core.times import iso
-from maprun.errors import PAYLOAD_LIMIT_CAUSE, Failure, StatesError
-from maprun.model import PAYLOAD_LIMIT, RunRef
+from maprun.errors import PAYLOAD_LIMIT_CAUSE, PAYLOAD_LIMIT_HINT, Failure, RunFailed, StatesError
+from maprun.model import RunRef
 from maprun.records import Batch, ChildStatus, Outcome
 
-FILE_LIMIT: Final = 5 * 1000**3  # bytes; a new file begins behind it, §5.2
 SUCCEEDED: Final = "SUCCEEDED"
 FAILED: Final = "FAILED"
 PENDING: Final = "PENDING"
@@ -81,23 +80,17 @@ def _ending(outcome: Outcome) -> dict[str, object]:
     return ending
 
 
+def failed_entry(outcome: Outcome) -> bytes:
+    """What stands for a tolerated failure in an output without a bucket (recorded: `rep-tolerated_failure_…`)."""
+    failure = outcome.failure or Failure("")
+    return msgspec.json.encode({"Status": outcome.status.value, "Error": failure.error, "Cause": failure.cause})
+
+
 def category(outcome: Outcome | None) -> str:
     """The result file that a child belongs to; failed, timed out and aborted ones share one (§5.2)."""
     if outcome is None:
         return PENDING
     return SUCCEEDED if outcome.status is ChildStatus.SUCCEEDED else FAILED
-
-
-def array_file(records: Iterator[bytes], first: bytes, limit: int = FILE_LIMIT) -> Iterator[bytes]:
-    """One JSON array of `first` and the records behind it, until the file passes `limit` bytes; the rest stays in
-    `records`.
-    """
-    size = 1 + len(first)
-    yield b"[" + first
-    while size < limit and (record := next(records, None)) is not None:
-        size += 1 + len(record)
-        yield b"," + record
-    yield b"]"
 
 
 def folder(prefix: str, run_uid: str) -> str:
@@ -111,30 +104,15 @@ def manifest(bucket: str, map_run_arn: str, files: dict[str, list[ResultFile]]) 
     return _encode({"DestinationBucket": bucket, "MapRunArn": map_run_arn, "ResultFiles": listed})
 
 
-def exported_output(map_run_arn: str, bucket: str, manifest_key: str) -> bytes:
-    """The run's output when results were written to S3 (§5.5)."""
+def exported_result(map_run_arn: str, bucket: str, manifest_key: str) -> bytes:
+    """The run's result when results were written to S3 (§5.5)."""
     return _encode({"MapRunArn": map_run_arn, "ResultWriterDetails": {"Bucket": bucket, "Key": manifest_key}})
 
 
-def inline_output(outcomes: Iterable[Outcome]) -> bytes | Failure:
-    """The run's output without a result writer: the children's outputs in item order, at most 256 KiB (§5.5).
-
-    A tolerated failure stands in its place as `{"Status", "Error", "Cause"}` (recorded case
-    `rep-tolerated_failure_output_entry`).
-    """
-    output = bytearray(b"[")
-    for outcome in outcomes:
-        output += (b"," if len(output) > 1 else b"") + _entry(outcome)
-        if len(output) >= PAYLOAD_LIMIT:
-            return Failure(StatesError.DATA_LIMIT_EXCEEDED, PAYLOAD_LIMIT_CAUSE)
-    return bytes(output) + b"]"
-
-
-def _entry(outcome: Outcome) -> bytes:
-    if outcome.status is ChildStatus.SUCCEEDED:
-        return bytes(outcome.output) or b"null"
-    failure = outcome.failure or Failure("")
-    return msgspec.json.encode({"Status": outcome.status.value, "Error": failure.error, "Cause": failure.cause})
+def too_large(run: RunRef) -> RunFailed:
+    """The error of a run whose result or output is larger than `PAYLOAD_LIMIT` (§5.5)."""
+    cause = PAYLOAD_LIMIT_CAUSE.format(name=run.name)
+    return RunFailed(StatesError.DATA_LIMIT_EXCEEDED, cause).with_hint(PAYLOAD_LIMIT_HINT)
 
 
 def _text(raw: msgspec.Raw) -> str:

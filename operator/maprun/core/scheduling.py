@@ -2,13 +2,14 @@
 
 Rule 1: no I/O, no clock, no randomness: `now` and `rng` are arguments.
 Rule 2: decisions are made of durable facts only. What is being written (`writing`) is left alone until it is durable.
-Rule 3: a slot is free only when the attempt in it is gone: active and not yet reaped attempts together never exceed
+Rule 3: what is counted are items: an outcome gets the number of items in its child here, and nowhere else.
+Rule 4: a slot is free only when the attempt in it is gone: active and not yet reaped attempts together never exceed
         `limit`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from heapq import nsmallest
 from itertools import islice
 from typing import Final
@@ -41,6 +42,11 @@ class Observation(msgspec.Struct, frozen=True):
     waiting: str = ""
     refused: Failure | None = None
 
+    @property
+    def children(self) -> set[int]:
+        """The children whose attempt exists."""
+        return {*self.active, *(outcome.child for outcome in self.finished)}
+
 
 class PlanView(msgspec.Struct, frozen=True):
     """How far the plan is: `children` and `items` are durable; `seal` when reading ended well; `failure` when it did
@@ -70,7 +76,9 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class Situation(msgspec.Struct, frozen=True):
-    """Everything a decision depends on. `ceiling` is the operator's own bound on live children of a run."""
+    """Everything a decision depends on. `ceiling` is the operator's own bound on live children of a run, `items` tells
+    how many items are in the children that `seen` shows (1 where it does not tell).
+    """
 
     spec: MapRunSpec
     plan: PlanView
@@ -80,16 +88,22 @@ class Situation(msgspec.Struct, frozen=True):
     now: float
     writing: frozenset[Attempt] = frozenset()
     verdict_writing: bool = False
+    items: Mapping[int, int] = {}
 
     @property
     def limit(self) -> int:
         """Most live children."""
         return limit(self.spec, self.ceiling)
 
+    def items_in(self, child: int) -> int:
+        """How many items are in a child that has begun."""
+        between = self.progress.between.get(child)
+        return between.items if between else self.items.get(child, 1)
+
 
 def limit(spec: MapRunSpec, ceiling: int) -> int:
     """Most live children of a run: `maxConcurrency`, at most the operator's ceiling; 0 stands for the ceiling."""
-    return min(spec.max_concurrency or ceiling, ceiling)
+    return min(spec.concurrency or ceiling, ceiling)
 
 
 def decide(at: Situation, rng: Rng) -> Decision:
@@ -124,7 +138,7 @@ def _verdict(at: Situation) -> Verdict | None:
         return Verdict(RunStatus.FAILED, at.now, at.seen.refused, Reason.INVALID_JOB_TEMPLATE)
     if plan.failure:
         return Verdict(RunStatus.FAILED, at.now, plan.failure)
-    if tolerance.breached(at.spec.tolerated_failure_count, at.spec.percentage, progress.failed_items, plan.total):
+    if tolerance.breached(at.spec.failure_count, at.spec.percentage, progress.failed_items, plan.total):
         return Verdict(
             RunStatus.FAILED, at.now, Failure(StatesError.EXCEED_TOLERATED_FAILURE_THRESHOLD, TOLERANCE_CAUSE)
         )
@@ -144,11 +158,12 @@ def _settled(at: Situation, outcome: Outcome, rng: Rng) -> Outcome:
     between = at.progress.between.get(outcome.child, Between(0, 0.0))
     retry = None if at.progress.verdict else _retry(at, outcome, between, rng)
     started = between.started if between.started is not None else outcome.started
+    items = at.items_in(outcome.child)
     if outcome.status is ChildStatus.LOST and retry is None:
         return msgspec.structs.replace(
-            outcome, status=_end_of_lost(at), failure=_failure_of_lost(at, outcome), started=started
+            outcome, status=_end_of_lost(at), failure=_failure_of_lost(at, outcome), started=started, items=items
         )
-    return msgspec.structs.replace(outcome, retry=retry, started=outcome.started if retry else started)
+    return msgspec.structs.replace(outcome, retry=retry, started=outcome.started if retry else started, items=items)
 
 
 def _retry(at: Situation, outcome: Outcome, between: Between, rng: Rng) -> Retry | None:
@@ -181,9 +196,8 @@ def _aborts(at: Situation) -> Iterator[Outcome]:
         attempt = Attempt(child, number)
         if child not in finished and attempt not in at.writing and not at.progress.settles(attempt):
             between = at.progress.between.get(child)
-            yield Outcome(
-                child, number, ChildStatus.ABORTED, started=between.started if between else None, stopped=at.now
-            )
+            started = between.started if between else None
+            yield Outcome(child, number, ChildStatus.ABORTED, at.items_in(child), started=started, stopped=at.now)
 
 
 def _free(at: Situation) -> int:
@@ -208,7 +222,7 @@ def _never_started(at: Situation) -> Iterable[int]:
 
 
 def _taken(at: Situation) -> set[int]:
-    return set(at.seen.active) | {o.child for o in at.seen.finished} | {a.child for a in at.writing}
+    return at.seen.children | {attempt.child for attempt in at.writing}
 
 
 def _next_retry(at: Situation) -> float | None:

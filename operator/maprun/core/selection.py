@@ -1,6 +1,7 @@
-"""`itemSelector`: a payload template that makes each child's item out of the input and the context object (§2.3).
+"""`itemSelector`: what makes each child's item out of the effective input and the context object (§2.3).
 
-Rule 1: `$` is the state's effective input, never the item; `$$` is the context object, with the item in `$$.Map.Item`.
+Rule 1: `$` (`$states.input`) is the state's effective input, never the item; `$$` (`$states.context`) is the context
+        object, with the item in `$$.Map.Item`.
 Rule 2: the context object follows from the run and the item alone, so that reading the dataset again gives the same.
 """
 
@@ -8,23 +9,17 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from maprun.core import arns, payload
-from maprun.core.intrinsics import Evaluate
+from maprun.core import arns, expressions
+from maprun.core.expressions import Evaluate
 from maprun.core.times import iso
-from maprun.errors import Problem
-from maprun.model import MapRunSpec, RunRef
+from maprun.model import MapRunSpec, QueryLanguage, RunRef
 
 FIELD: Final = "spec.itemSelector"
 
 
-def problems(template: Any) -> tuple[Problem, ...]:
-    """All that is wrong with an item selector, each with the exact path of its key."""
-    return payload.problems(template, FIELD)
-
-
-def compile_selector(template: Any) -> Evaluate:
-    """The item for (effective input, context object), out of a template without `problems`."""
-    return payload.compile_template(template, FIELD)
+def compile_selector(template: Any, language: QueryLanguage = QueryLanguage.JSONPATH) -> Evaluate:
+    """The item for (effective input, context object), out of a template that `expressions.problems` accepts."""
+    return expressions.compile_template(template, FIELD, language)
 
 
 def context_for(run: RunRef, spec: MapRunSpec, started: float, region: str = "") -> dict[str, Any]:

@@ -36,7 +36,7 @@ WARNING: Final = "Warning"
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """One look at a run. `active` children have a live attempt.
+    """One look at a run. `active`: the children that have a live attempt and are not final, and the items in them.
 
     What holds the run up, for people: `trouble` with its stores, `waiting` for whatever its children wait for.
     """
@@ -46,7 +46,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     region: str
     plan: PlanView
     progress: Progress
-    active: int
+    active: Tally
     limit: int
     now: float
     trouble: str = ""
@@ -137,11 +137,8 @@ def _ending(at: Snapshot) -> dict[str, Any]:
         ending["output"] = msgspec.json.decode(output)
     elif output:
         ending["outputLocation"] = at.output_location
-    if writer and output and not exported.failure:
-        ending["resultWriterDetails"] = {
-            "bucket": writer.parameters.bucket,
-            "key": ending["output"]["ResultWriterDetails"]["Key"],
-        }
+    if writer and exported.manifest:
+        ending["resultWriterDetails"] = {"bucket": writer.bucket, "key": exported.manifest}
     return ending
 
 
@@ -207,7 +204,7 @@ def _counts(at: Snapshot, unit: str) -> dict[str, int]:
     known: int = getattr(at.known, unit)
     counts = {field: int(getattr(at.progress.tally(status), unit)) for field, status in _FIELDS.items()}
     unfinished = known - sum(counts.values())
-    running = min(at.active, unfinished)
+    running = min(int(getattr(at.active, unit)), unfinished)
     exported = known if at.ended else 0
     return {
         "pending": unfinished - running,
@@ -297,9 +294,9 @@ def _tolerance_events(before: Snapshot | None, now: Snapshot) -> Iterator[Event]
 
 def _tolerance_mark(at: Snapshot) -> int:
     spec = at.spec
-    if not spec.tolerated_failure_count and not spec.percentage:
+    if not spec.failure_count and not spec.percentage:
         return 0  # nothing is tolerated, and the first failure says so
-    return tolerance.share_used(spec.tolerated_failure_count, spec.percentage, at.progress.failed_items, at.plan.total)
+    return tolerance.share_used(spec.failure_count, spec.percentage, at.progress.failed_items, at.plan.total)
 
 
 def iso_seconds(at: float) -> str:

@@ -1,0 +1,97 @@
+"""A run that is over, with its plan and journal in a directory, ready to be exported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from maprun.adapters.directory import DirectoryStore
+from maprun.adapters.journal import Journal, JournalReader
+from maprun.adapters.plan_writer import PlanWriter
+from maprun.adapters.plans import PlanReader
+from maprun.adapters.stores import Buckets, DirectoryBuckets
+from maprun.core.progress import Progress
+from maprun.core.results import Names
+from maprun.errors import Failure, StatesError
+from maprun.exporting import ResultsExporter
+from maprun.model import MapRunSpec, RunRef
+from maprun.records import ChildStatus, Exported, Outcome, Retry, RunStatus, Verdict
+
+RUN = RunRef("default", "airports", "6a1f", 0.0)
+WRITER = {"resource": "s3:putObject", "parameters": {"bucket": "results", "prefix": "p"}}
+DONE = Verdict(RunStatus.SUCCEEDED, 9.0)
+FAILED = Verdict(RunStatus.FAILED, 9.0, Failure(StatesError.EXCEED_TOLERATED_FAILURE_THRESHOLD, "…"))
+
+
+def writer(bucket: str = "results", **config: Any) -> dict[str, Any]:
+    """A result writer into a bucket, with `writerConfig`."""
+    return WRITER | {"parameters": {"bucket": bucket, "prefix": "p"}, "writerConfig": config}
+
+
+def succeeded(child: int, output: bytes | None = None) -> Outcome:
+    """A child's success; its output is its number unless given."""
+    raw = msgspec.Raw(b"%d" % child if output is None else output)
+    return Outcome(child, 1, ChildStatus.SUCCEEDED, output=raw, started=1.0, stopped=2.0)
+
+
+def failed(child: int, *, retry: Retry | None = None) -> Outcome:
+    """A child's failure with Boom."""
+    return Outcome(child, 1, ChildStatus.FAILED, failure=Failure("Boom", "why"), started=1.0, stopped=2.0, retry=retry)
+
+
+class Finished:
+    """A run in a directory, ready to be exported."""
+
+    def __init__(self, root: Path, children: int = 5) -> None:
+        self.root, self.store = root, DirectoryStore(root / "state")
+        plan = PlanWriter(self.store)
+        for child in range(children):
+            plan.add(1, b'{"n":%d}' % child, str(child))
+        plan.seal()
+        (root / "results").mkdir(parents=True)
+
+    async def journal(self, *segments: list[Outcome]) -> None:
+        """Write outcomes, each list as a segment of its own."""
+        journal = Journal(self.store, flush_seconds=0.0)
+        async for _ in journal.open("w", 0.0):
+            pass
+        for segment in segments:
+            await journal.append(segment)
+        await journal.close()
+
+    def exporter(
+        self, *, buckets: Buckets | None = None, trouble: Callable[[str], None] = lambda message: None, **fields: Any
+    ) -> ResultsExporter:
+        """An exporter for a spec with `fields` over the default, which has a result writer."""
+        spec = msgspec.convert({"itemProcessor": {"jobTemplate": {}}, "resultWriter": WRITER} | fields, MapRunSpec)
+        return ResultsExporter(
+            spec,
+            Names(RUN, "local", "air"),
+            history=JournalReader(self.store),
+            plan=PlanReader(self.store),
+            buckets=buckets or DirectoryBuckets(self.root),
+            store=self.store,
+            clock=lambda: 10.0,
+            trouble=trouble,
+        )
+
+    async def export(self, exporter: ResultsExporter, verdict: Verdict = DONE) -> Exported:
+        """What the exporter says; the files lie in the bucket then."""
+        return await exporter.export(Progress(), verdict, PlanReader(self.store).view())
+
+    async def exported(self, verdict: Verdict = DONE, **fields: Any) -> Exported:
+        """The same, for a spec with `fields`."""
+        return await self.export(self.exporter(**fields), verdict)
+
+    def contents(self) -> dict[str, bytes]:
+        """The result files of the bucket in the directory, by name."""
+        folder = self.root / "results" / "p" / "6a1f"
+        return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+    def files(self) -> dict[str, Any]:
+        """The same, each parsed as JSON."""
+        return {name: json.loads(content) for name, content in self.contents().items()}
