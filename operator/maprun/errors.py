@@ -113,6 +113,14 @@ class MapRunError(Exception):
     """Root of the exceptions that MapRun raises."""
 
 
+class Held(MapRunError):
+    """A run is held up, or refused, for a `reason` of its condition; the text names the field."""
+
+    def __init__(self, reason: Reason, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.reason = reason
+
+
 class RunFailed(MapRunError):
     """The run as a whole cannot go on, for a reason that lies in the user's input: it ends with `failure`.
 

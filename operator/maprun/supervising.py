@@ -13,14 +13,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from maprun.adapters.cluster import ApiError, ClusterClient
-from maprun.adapters.credentials import NotReady, s3_access
+from maprun.adapters.credentials import s3_access
 from maprun.adapters.jobs import JobsLauncher
 from maprun.adapters.jobs_watch import JobsWatch
 from maprun.adapters.namespace_dataset import read_value
@@ -34,7 +34,7 @@ from maprun.adapters.telemetry_runs import TelemetryReporter
 from maprun.core import children, templates, validation
 from maprun.core.status import CONDITION, UNKNOWN
 from maprun.engine import Engine
-from maprun.errors import Failure, Fenced, Reason, RunFailed, SpecInvalid, StatesError, StoreError
+from maprun.errors import Failure, Fenced, Held, Reason, RunFailed, SpecInvalid, StatesError, StoreError
 from maprun.model import MapRunSpec, RunRef
 from maprun.ports import UNOBSERVED, Observer
 from maprun.records import Attempt, Batch
@@ -46,6 +46,8 @@ SECRET_SECONDS: Final = 5.0  # between two looks for a missing Secret
 RESTART_SECONDS: Final = (1.0, 60.0)  # shortest and longest pause before a broken engine is started again
 
 BROKEN: Final = "The operator met a defect of its own and starts the run again; its log tells more, nothing is lost"
+
+T = TypeVar("T")
 
 log = logging.getLogger("maprun")
 
@@ -151,34 +153,31 @@ class Supervisor:
 
     async def _home(self, spec: MapRunSpec) -> Home:
         """Where the run's state and buckets lie, once its credentials are there. `spec` is the frozen one."""
-        settings, run = self._shared.settings, self._run
-        while True:
-            try:
-                access = await s3_access(self._shared.client, run.namespace, spec, settings.s3_policy)
-            except NotAllowed as error:
-                if "startTime" not in _status(self._body):
-                    raise RunFailed(StatesError.RUNTIME, str(error), error.reason) from error
-                # A setting changed while the run was under way, and may change back: it is not ended for that.
-                await self._waits(error.reason, str(error))
-                await asyncio.sleep(SECRET_SECONDS)
-            except NotReady as error:
-                await self._waits(error.reason, str(error))
-                await asyncio.sleep(SECRET_SECONDS)
-            else:
-                buckets = BucketsRef(access=access, state=settings.s3_policy.state_for(spec))
-                return Home(self._state, settings.s3, buckets, access.region, self._shared.telemetry.health)
+        settings = self._shared.settings
+        policy = settings.s3_policy
+        access = await self._once_there(lambda: s3_access(self._shared.client, self._run.namespace, spec, policy))
+        buckets = BucketsRef(access=access, state=policy.state_for(spec))
+        return Home(self._state, settings.s3, buckets, access.region, self._shared.telemetry.health)
 
     async def _local(self, frozen: MapRunSpec, home: Home) -> bytes | None:
         """The value of the ConfigMap or Secret that the run reads, once it is there; None when it needs none."""
         if not await asyncio.to_thread(needs_local, home.store(), frozen):
             return None
-        assert frozen.item_reader is not None
+        reader = frozen.item_reader
+        assert reader is not None, "it needs a value"
+        return await self._once_there(lambda: read_value(self._shared.client, self._run.namespace, reader))
+
+    async def _once_there(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What `ask` gives, once what it is held up by is mended. Errors: `RunFailed`; those of `ask` otherwise."""
         while True:
             try:
-                return await read_value(self._shared.client, self._run.namespace, frozen.item_reader)
-            except NotReady as error:
+                return await ask()
+            except Held as error:
+                # A setting that changed while the run was under way may change back: it is not ended for that.
+                if isinstance(error, NotAllowed) and "startTime" not in _status(self._body):
+                    raise RunFailed(StatesError.RUNTIME, str(error), error.reason) from error
                 await self._waits(error.reason, str(error))
-                await asyncio.sleep(SECRET_SECONDS)
+            await asyncio.sleep(SECRET_SECONDS)
 
     async def _drive(self, frozen: MapRunSpec, home: Home, local: bytes | None) -> None:
         shared = self._shared

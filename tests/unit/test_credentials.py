@@ -14,7 +14,8 @@ import pytest
 
 import maprun
 from maprun.adapters.cluster import ApiError, ClusterClient
-from maprun.adapters.credentials import NotReady, s3_access
+from maprun.adapters.credentials import s3_access
+from maprun.adapters.namespace_values import NotReady
 from maprun.adapters.s3_access import S3Access
 from maprun.adapters.s3_policy import NotAllowed, S3Policy
 from maprun.errors import Reason

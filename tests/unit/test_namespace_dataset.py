@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from maprun.adapters.cluster import ApiError, ClusterClient
-from maprun.adapters.credentials import NotReady
 from maprun.adapters.namespace_dataset import read_value
+from maprun.adapters.namespace_values import NotReady
 from maprun.adapters.sources import Resume, open_source
 from maprun.adapters.stores import BucketsRef
 from maprun.errors import Reason, RunFailed, StatesError

@@ -13,11 +13,11 @@ from typing import Final
 
 import msgspec
 
-from maprun.adapters.cluster import ApiError, ClusterClient
-from maprun.adapters.objects import read_secret
+from maprun.adapters.cluster import ClusterClient
+from maprun.adapters.namespace_values import GOES_ON, SECRET, NotReady, values_of
 from maprun.adapters.s3_access import S3Access
 from maprun.adapters.s3_policy import S3Policy
-from maprun.errors import MapRunError, Problem, Reason
+from maprun.errors import Problem, Reason
 from maprun.model import MapRunSpec
 
 KEY_ID: Final = "AWS_ACCESS_KEY_ID"
@@ -25,15 +25,6 @@ SECRET_KEY: Final = "AWS_SECRET_ACCESS_KEY"
 TOKEN: Final = "AWS_SESSION_TOKEN"
 BOTH: Final = f"{KEY_ID} and {SECRET_KEY}"
 FIELD: Final = "spec.s3.credentialsSecretRef"
-GOES_ON: Final = "the run then goes on by itself"
-
-
-class NotReady(MapRunError):
-    """The run cannot start yet, for a reason that the user can mend while it waits."""
-
-    def __init__(self, reason: Reason, problem: Problem) -> None:
-        super().__init__(str(problem))
-        self.reason = reason
 
 
 async def s3_access(client: ClusterClient, namespace: str, spec: MapRunSpec, policy: S3Policy) -> S3Access:
@@ -63,16 +54,7 @@ def _needs_s3(spec: MapRunSpec) -> bool:
 async def _secret(client: ClusterClient, namespace: str, name: str) -> dict[str, str]:
     """The values of the Secret, each without white space around it; the two keys are there."""
     where = f"{FIELD}.name"
-    try:
-        data = await read_secret(client, namespace, name)
-    except ApiError as error:
-        if error.status == 404:
-            told = f"there is no Secret {name} in the namespace {namespace}; create it with {BOTH}, {GOES_ON}"
-            raise NotReady(Reason.SECRET_NOT_FOUND, Problem(where, told)) from error
-        if error.status == 403:
-            told = f"the operator may not read the Secret {name}: {error.message}"
-            raise NotReady(Reason.SECRET_NOT_USABLE, Problem(where, told)) from error
-        raise
+    data = await values_of(client, namespace, SECRET, name, field=where, wanted=BOTH)
     secret = {key: value.decode(errors="replace").strip() for key, value in data.items()}
     if missing := " and ".join(_missing(secret)):
         told = f"the Secret {name} in the namespace {namespace} has no {missing}; add it, {GOES_ON}"

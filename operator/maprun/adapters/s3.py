@@ -115,7 +115,7 @@ class S3Store:
     def create(self, key: str, data: bytes) -> None:
         """Write if absent. Where these very bytes are there, an earlier try of ours took effect: a success."""
         for attempt in range(CONFLICTS):
-            with self._errors("PutObject", key), s3_answers("PutObject", self._bucket, self._prefix + key):
+            with self._call("PutObject", key):
                 try:
                     self._client.put_object(**self._where(key), Body=data, IfNoneMatch="*")
                     return
@@ -155,10 +155,7 @@ class S3Store:
         if start_after:
             request["StartAfter"] = self._prefix + start_after
         while True:
-            with (
-                self._errors("ListObjectsV2", prefix),
-                s3_answers("ListObjectsV2", self._bucket, self._prefix + prefix),
-            ):
+            with self._call("ListObjectsV2", prefix):
                 page = self._client.list_objects_v2(**request)
                 entries = [self._info(entry) for entry in page.get("Contents", ())]
                 request["ContinuationToken"] = page["NextContinuationToken"] if page.get("IsTruncated") else ""
@@ -168,7 +165,7 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         """Remove the object; S3 does not mind an absent one."""
-        with self._errors("DeleteObject", key), s3_answers("DeleteObject", self._bucket, self._prefix + key):
+        with self._call("DeleteObject", key):
             self._client.delete_object(**self._where(key))
 
     def _adopt(self, key: str, data: bytes) -> None:
@@ -212,6 +209,12 @@ class S3Store:
 
     def _name(self, key: str) -> str:
         return f"bucket {self._bucket}, key {self._prefix + key}"
+
+    @contextmanager
+    def _call(self, operation: str, key: str) -> Iterator[None]:
+        """Around a request and the reading of its answer, and nothing of the caller's."""
+        with self._errors(operation, key), s3_answers(operation, self._bucket, self._prefix + key):
+            yield
 
     @contextmanager
     def _errors(self, operation: str, key: str) -> Iterator[None]:
@@ -271,7 +274,7 @@ class _S3Reading:
     def _get(self, condition: dict[str, str]) -> Any:
         store = self._store
         where = store._where(self._key)
-        with store._errors("GetObject", self._key), s3_answers("GetObject", store._bucket, where["Key"]):
+        with store._call("GetObject", self._key):
             try:
                 return store._client.get_object(**where, **self._version, **condition)
             except boto.ClientError as error:

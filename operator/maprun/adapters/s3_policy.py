@@ -22,7 +22,7 @@ import msgspec
 
 from maprun.adapters.s3_access import S3Access
 from maprun.core.places import Place, state_problem
-from maprun.errors import MapRunError, Problem, Reason
+from maprun.errors import Held, Problem, Reason
 from maprun.model import MapRunSpec
 
 ENDPOINT: Final = "spec.s3.endpoint"
@@ -59,12 +59,8 @@ class Origin(NamedTuple):
         return f"{self.scheme}://{host}" + (f":{self.port}" if self.port != PORTS[self.scheme] else "")
 
 
-class NotAllowed(MapRunError):
+class NotAllowed(Held):
     """The run asks for what this operator does not allow; as its spec stands it never will."""
-
-    def __init__(self, reason: Reason, problem: Problem) -> None:
-        super().__init__(str(problem))
-        self.reason = reason
 
 
 class S3Policy(msgspec.Struct, frozen=True):

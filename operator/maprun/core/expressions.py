@@ -74,13 +74,18 @@ def effective_input(spec: MapRunSpec, context: dict[str, Any] | None = None) -> 
 
 @contextmanager
 def in_state(context: dict[str, Any], hint: str = "") -> Iterator[None]:
-    """Puts AWS's sentence about the state before the cause of an error of evaluation; others pass as they are."""
+    """What fails inside, `told` with AWS's sentence."""
     try:
         yield
     except RunFailed as failed:
-        cause = failed.failure.cause
-        if failed.failure.error in EVALUATION and not cause.startswith(_SENTENCE):
-            name = context.get("State", {}).get("Name", "")
-            told = f"{_SENTENCE} '{name}' (entered at the event id #2). {cause}"
-            failed = RunFailed(failed.failure.error, told, failed.reason).with_hint(failed.failure.hint or hint)
-        raise failed from None
+        raise told(failed, context, hint) from None
+
+
+def told(failed: RunFailed, context: dict[str, Any], hint: str) -> RunFailed:
+    """An error of evaluation with AWS's sentence about the state before its cause; others as they are."""
+    cause = failed.failure.cause
+    if failed.failure.error not in EVALUATION or cause.startswith(_SENTENCE):
+        return failed
+    name = context.get("State", {}).get("Name", "")
+    sentence = f"{_SENTENCE} '{name}' (entered at the event id #2). {cause}"
+    return RunFailed(failed.failure.error, sentence, failed.reason).with_hint(failed.failure.hint or hint)

@@ -14,7 +14,7 @@ import msgspec
 
 from maprun.core import columns, nesting, selection
 from maprun.core.columns import Column, Items
-from maprun.core.expressions import Evaluate, effective_input, in_state
+from maprun.core.expressions import Evaluate, effective_input, told
 from maprun.errors import RunFailed, StatesError
 from maprun.model import MapRunSpec, QueryLanguage
 
@@ -89,16 +89,8 @@ def _one_by_one(items: Items, select: _Select, context: dict[str, Any]) -> tuple
         try:
             done.append(nesting.bounded(_encoder.encode(select(index, key, value, items.source))))
         except RunFailed as failed:
-            return done, _told(failed, f"{selection.FIELD} does not fit item {index}, counted from 0", context)
+            return done, told(failed, context, f"{selection.FIELD} does not fit item {index}, counted from 0")
         except (UnicodeEncodeError, RecursionError):
             cause = f"Item {index} cannot be written as JSON: it holds half a character, or is nested too deeply."
             return done, RunFailed(StatesError.ITEM_READER_FAILED, cause)
     return done, None
-
-
-def _told(failed: RunFailed, hint: str, context: dict[str, Any]) -> RunFailed:
-    try:
-        with in_state(context, hint):
-            raise failed
-    except RunFailed as told:
-        return told
