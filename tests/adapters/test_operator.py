@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
 from typing import Final
 
 import pytest
@@ -69,13 +68,6 @@ def operator(cluster_fake: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
 async def here(operator: OperatorProcess, cluster_fake: Cluster) -> AsyncIterator[Space]:
     async with spaces(cluster_fake, HERE) as (space,):
         yield space
-
-
-@pytest.fixture
-def buckets(cluster_fake: Cluster) -> Iterator[Buckets]:
-    assert cluster_fake.s3 is not None
-    with closing(Buckets(cluster_fake.s3)) as buckets:
-        yield buckets
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
 from typing import Any, Final
 
 import pytest
@@ -48,13 +47,6 @@ def operator(cluster_fake: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
 async def here(operator: OperatorProcess, cluster_fake: Cluster) -> AsyncIterator[Space]:
     async with spaces(cluster_fake, PLACE) as (space,):
         yield space
-
-
-@pytest.fixture
-def buckets(cluster_fake: Cluster) -> Iterator[Buckets]:
-    assert cluster_fake.s3 is not None
-    with closing(Buckets(cluster_fake.s3)) as buckets:
-        yield buckets
 
 
 class Data:
