@@ -20,7 +20,7 @@ export PYTHON
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint format generate pictures verify programs cluster-up cluster-down cluster-status e2e demo-cluster demo-cluster-down conformance bench-jobs bench-readers bench-start image sbom audit clean
+.PHONY: help demo test test-fast faults lint format generate pictures verify programs cluster-up cluster-down cluster-status e2e demo-cluster demo-cluster-down conformance bench-jobs bench-readers bench-start bench-idle image sbom audit clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test: lint verify programs ## Everything: checks, then all tests, on a real Kube
 
 test-fast: $(DEV) ## The tests that need no cluster and no server
 	@$(PY) -m pytest tests/unit -q -n 4 $(ARGS)
+
+faults: programs ## Every fault of docs/reliability.md (about 15 minutes)
+	@$(PY) -m pytest tests/faults -m faults -q $(ARGS)
 
 lint: $(DEV) ## ruff and mypy
 	@echo "== ruff"
@@ -97,6 +100,9 @@ bench-readers: $(DEV) ## Measure the readers against the bare libraries
 
 bench-start: $(DEV) ## Measure how soon the operator works; ARGS=--image: as a pod
 	@$(PY) -m bench.start $(ARGS)
+
+bench-idle: $(DEV) ## Measure what 1,000 finished runs cost the operator (about 4 minutes)
+	@$(PY) -m bench.idle $(ARGS)
 
 image: ## Build the container image, with docker, podman or buildah; IMAGE=name, PYTHON_IMAGE=base
 	@builder=$$(command -v docker || command -v podman || command -v buildah) \

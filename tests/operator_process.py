@@ -35,7 +35,7 @@ class OperatorProcess:
     """An operator of the cluster behind `kubeconfig`, with its state at the URL `state`.
 
     `options` are further options of the command line, `s3` is where its own S3 access leads. All lives write one log,
-    `folder`/operator.log.
+    `folder`/operator.log. `module` is what Python runs; each life gets what stands in `fault` then, as variables.
     """
 
     def __init__(
@@ -46,8 +46,11 @@ class OperatorProcess:
         options: Sequence[str] = (),
         s3: S3Server | None = None,
         environment: Mapping[str, str] | None = None,
+        module: str = "maprun",
     ) -> None:
         self.port = free_port()
+        self.fault: dict[str, str] = {}
+        self._module = module
         self.log_file = folder / "operator.log"
         self._options = [f"--kubeconfig={kubeconfig}", f"--state={state}", *options]
         own = {name: value for name, value in os.environ.items() if not HIDDEN.match(name)}
@@ -74,8 +77,8 @@ class OperatorProcess:
         assert not self.alive, "the operator runs already"
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "maprun", "operator", f"--port={self.port}", *self._options],
-                env=self._environment,
+                [sys.executable, "-m", self._module, "operator", f"--port={self.port}", *self._options],
+                env=self._environment | self.fault,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

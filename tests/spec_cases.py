@@ -109,6 +109,11 @@ def numbered(field: str, value: Any, language: str = "JSONPath", **beside: Any) 
     return resource(queryLanguage=language, **({owner: {**least, **fields}} if owner else fields))
 
 
+def redriven(**chosen: Any) -> Json:
+    """A MapRun with this filter for its redrives."""
+    return resource(redriveFilter=chosen)
+
+
 def message_of(kind: str, field: str, number: int = 0) -> str:
     """The message of a rule in the table, by its struct and field (the first one, or a later one)."""
     found = [
@@ -121,6 +126,8 @@ def message_of(kind: str, field: str, number: int = 0) -> str:
     return found[number]
 
 
+FILTER: Final = "spec.redriveFilter"
+NO_RANGES: Final = "must be numbers and ranges of children, such as 0-99,205"
 KEY: Final = "parameters.key"
 TYPE: Final = "readerConfig.inputType"
 POINTER: Final = "readerConfig.itemsPointer"
@@ -228,6 +235,67 @@ BAD: Final = (
         processor(timeoutSeconds=0),
         "spec.itemProcessor.timeoutSeconds",
         "must be an integer >= 1",
+    ),
+    # The life of a run.
+    Case("no time for the run", resource(timeoutSeconds=0), "spec.timeoutSeconds", "must be an integer >= 1"),
+    Case(
+        "more time than a timer takes",
+        resource(timeoutSeconds=100_000_000),
+        "spec.timeoutSeconds",
+        "must be an integer <= 99999999",
+    ),
+    Case("a suspension in words", resource(suspend="yes"), "spec.suspend", "must be true or false, not str"),
+    Case("an abort in words", resource(abort="yes"), "spec.abort", "must be true or false, not str"),
+    Case("fewer redrives than none", resource(redrives=-1), "spec.redrives", "must be an integer >= 0"),
+    Case("more redrives than AWS takes", resource(redrives=1_001), "spec.redrives", "must be an integer <= 1000"),
+    Case(
+        "an age below nothing",
+        resource(ttlSecondsAfterFinished=-1),
+        "spec.ttlSecondsAfterFinished",
+        "must be an integer >= 0",
+    ),
+    Case(
+        "an age beyond all counting",
+        resource(ttlSecondsAfterFinished=2**31),
+        "spec.ttlSecondsAfterFinished",
+        "must be an integer <= 2147483647",
+    ),
+    Case(
+        "a filter of a redrive that names nothing",
+        redriven(),
+        f"{FILTER}.errorEquals",
+        message_of("RedriveFilter", "errorEquals"),
+    ),
+    Case(
+        "a filter without a name",
+        redriven(errorEquals=[]),
+        f"{FILTER}.errorEquals",
+        "must be a list of length >= 1",
+    ),
+    Case(
+        "a filter with an empty name",
+        redriven(errorEquals=[""]),
+        f"{FILTER}.errorEquals[0]",
+        "must be a string of length >= 1",
+    ),
+    *(
+        Case(f"a filter of the children {text}", redriven(indexes=text), f"{FILTER}.indexes", NO_RANGES)
+        for text in ("5,", "1-", "-1", "1,,2", "1 2", "all", "1-2-3", "1234567890")
+    ),
+    *(
+        Case(
+            f"a filter of the children {text}",
+            redriven(indexes=text),
+            f"{FILTER}.indexes",
+            message_of("RedriveFilter", "indexes"),
+        )
+        for text in ("9-8", "1,4-3,7", "100-99,5", "999999999-000000000")
+    ),
+    Case(
+        "a filter of no children",
+        redriven(indexes=""),
+        f"{FILTER}.indexes",
+        "must be a string of length >= 1",
     ),
     # Names and paths.
     Case("an empty label", resource(label=""), "spec.label", "must be a string of length >= 1"),
@@ -637,6 +705,14 @@ BAD_FOR_PYTHON: Final = (
 )
 """What the API server cannot see: untyped JSON, names with a dot, the syntax of paths and expressions."""
 
+LIFE: Final[Json] = {
+    "timeoutSeconds": 86_400,
+    "suspend": True,
+    "abort": True,
+    "redrives": 1_000,
+    "redriveFilter": {"errorEquals": ["Busy", "States.Timeout"], "indexes": "0-99"},
+    "ttlSecondsAfterFinished": 0,
+}
 GOOD: Final = (
     ("the least", resource()),
     ("the longest name", resource(name="n" * 40)),
@@ -646,6 +722,10 @@ GOOD: Final = (
     ("a label with letters of any script", resource(label="空港-Zürich_1.0 ".strip())),
     ("100 percent", resource(toleratedFailurePercentage="100.000000")),
     ("no percent", resource(toleratedFailurePercentage=0)),
+    ("a life with every lever", resource(**LIFE)),
+    ("a redrive of some errors", redriven(errorEquals=["States.ALL"])),
+    ("a redrive of some children", redriven(indexes="7,0-99,99-99,205,00-1,999999999")),
+    ("as many ranges as go into a filter", redriven(indexes=",".join(["1-2"] * 1_024))),
     ("an interval that stays", retriers({"backoffRate": "1"})),
     (
         "States.ALL in the last retrier",
@@ -704,4 +784,67 @@ GOOD: Final = (
     ("items out of an expression", jsonata(items=["{% 1 %}", 2])),
     ("a form without a bucket", resource(resultWriter={"writerConfig": {"outputType": "JSONL"}})),
     ("Parquet files", resource(resultWriter=writer({"outputType": "PARQUET", "transformation": "COMPACT"}))),
+)
+
+
+class Edit(NamedTuple):
+    """An edit of a spec, by the fields in it before and behind it; `ended`: the run had ended by then. `field` is the
+    one that it is refused for, with these words; "" when it is taken.
+    """
+
+    sentence: str
+    before: Json
+    after: Json
+    ended: bool = False
+    field: str = ""
+    words: str = ""
+
+
+NEW_LIMITS: Final[Json] = {
+    "maxConcurrency": 7,
+    "toleratedFailureCount": 3,
+    "toleratedFailurePercentage": "12.5",
+    "timeoutSeconds": 60,
+    "suspend": True,
+}
+TOO_LATE: Final = (
+    "cannot be changed: the run has ended. To run again what did not succeed, raise redrives in the same edit"
+)
+KEPT: Final = "cannot be taken back. To run again what did not succeed, raise redrives in the same edit"
+NOT_ABORTED: Final = "cannot be raised while abort is true: set abort to false in the same edit"
+EDITS: Final = (
+    *(Edit(f"{field} while it runs", {}, {field: value}) for field, value in NEW_LIMITS.items()),
+    Edit("a limit is taken away while it runs", NEW_LIMITS, {}),
+    Edit("an abort", {}, {"abort": True}),
+    Edit("a redrive that is wanted for later", {}, {"redrives": 1}),
+    Edit("another filter", {"redriveFilter": {"indexes": "1"}}, {"redriveFilter": {"indexes": "2"}}),
+    Edit("how long it stays", {}, {"ttlSecondsAfterFinished": 60}),
+    Edit("fewer redrives", {"redrives": 2}, {"redrives": 1}, False, "redrives", "cannot be lowered"),
+    Edit("no more redrives", {"redrives": 2}, {}, True, "redrives", "cannot be lowered"),
+    Edit("an abort is taken back", {"abort": True}, {}, False, "abort", KEPT),
+    Edit("an abort is taken back when it has ended", {"abort": True}, {}, True, "abort", KEPT),
+    Edit("an abort is taken back for a redrive", {"abort": True}, {"redrives": 1}, True),
+    Edit(
+        "an aborted run is to be redriven",
+        {"abort": True},
+        {"abort": True, "redrives": 1},
+        True,
+        "redrives",
+        NOT_ABORTED,
+    ),
+    Edit("an abort and a redrive at once", {}, {"abort": True, "redrives": 1}, False, "redrives", NOT_ABORTED),
+    *(
+        Edit(f"{field} when it has ended", {}, {field: value}, True, field, TOO_LATE)
+        for field, value in NEW_LIMITS.items()
+    ),
+    Edit("another percentage when it has ended", {PERCENTAGE: 5}, {PERCENTAGE: "5"}, True, PERCENTAGE, TOO_LATE),
+    Edit(
+        "no count any more when it has ended", {"toleratedFailureCount": 5}, {}, True, "toleratedFailureCount", TOO_LATE
+    ),
+    Edit("an abort when it has ended", {}, {"abort": True}, True, "abort", "cannot be set: the run has ended"),
+    Edit("a redrive", {}, {"redrives": 1}, True),
+    Edit("a redrive under other limits", {}, {"redrives": 1, **NEW_LIMITS}, True),
+    Edit("a filter when it has ended", {}, {"redriveFilter": {"indexes": "1"}}, True),
+    Edit("how long it stays when it has ended", {}, {"ttlSecondsAfterFinished": 0}, True),
+    Edit("nothing when it has ended", NEW_LIMITS, NEW_LIMITS, True),
 )

@@ -2,8 +2,8 @@
 
 Rule 1: what a value is for is the comment above it in values.yaml, and nowhere else; README.md has it as a table.
 Rule 2: chart and operator have one version, that of pyproject.toml, in the form of Semantic Versioning.
-Rule 3: deploy/operator is the chart as helm renders it, with its comments, less what only Helm understands. On a
-        machine without helm `--check` leaves this folder out, and says so; tests/chart does not.
+Rule 3: deploy/operator is the chart as helm renders it, with its comments, less what only Helm understands, its hooks
+        among it. On a machine without helm `--check` leaves this folder out, and says so; tests/chart does not.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def _row(value: Value) -> str:
 def deployed(helm: Path) -> dict[Path, str]:
     """What the chart's templates become in deploy/operator, a file for each, and the kustomization that names them."""
     options = [word for each in DEPLOYED for word in ("--set", each)]
-    names = ("template", "maprun", str(CHART), "--namespace", "maprun", "--kube-version", OLDEST)
+    names = ("template", "maprun", str(CHART), "--namespace", "maprun", "--no-hooks", "--kube-version", OLDEST)
     words = SOURCE.split(run([helm, *names, *options], where=REPOSITORY).stdout)[1:]
     parts: dict[str, list[str]] = {}
     for name, text in zip(words[::2], words[1::2], strict=True):

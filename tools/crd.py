@@ -23,6 +23,7 @@ import yaml
 
 from maprun.core.rule import NAME, Rule
 from maprun.core.rules import RULES
+from maprun.core.rules_edit import EDIT_RULES
 from maprun.model import API_VERSION, GROUP, KIND, MUTABLE, PLURAL, VERSION, MapRunSpec
 from maprun.model_status import MapRunStatus
 
@@ -51,6 +52,7 @@ COLUMNS: Final = (
     ("Pending", "integer", ".status.itemCounts.pending", 1, "Items that wait."),
     ("Concurrency", "integer", ".status.maxConcurrency", 1, "Most child executions at once."),
     ("Retries", "integer", ".status.retries", 1, "Attempts beyond the first."),
+    ("Redrives", "integer", ".status.redriveCount", 1, "How often the run was redriven."),
     ("Results", "string", ".status.resultWriterDetails.key", 1, "Key of the manifest."),
 )
 
@@ -129,7 +131,7 @@ def root() -> Schema:
             "spec": spec,
             "status": status,
         },
-        VALIDATIONS: [validation(NAME)],
+        VALIDATIONS: [validation(NAME), *map(validation, EDIT_RULES)],
     }
 
 

@@ -58,6 +58,8 @@ class Children:
     def cancel(self, attempt: Attempt) -> None:
         self.active.pop(attempt.child, None)
 
+    def withdraw(self, attempt: Attempt) -> None: ...
+
     def reap(self, attempt: Attempt) -> None:
         self.finished.pop(attempt, None)
 

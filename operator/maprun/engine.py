@@ -1,5 +1,5 @@
-"""The loop of one run: observe, decide, perform, record; the same path for a new run, a running one and one that a
-crash left behind.
+"""The loop of one run: observe, decide, perform, record; the same path for a new run, a running one, one that a crash
+left behind, and one that is redriven.
 
 Rule 1: every fact goes through the journal. Progress moves only by records that are durable, and only then are their
         Jobs removed.
@@ -14,6 +14,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
+from math import inf
 from typing import Any, Final
 
 import msgspec
@@ -22,8 +23,8 @@ from maprun.core.progress import Progress, Tally
 from maprun.core.scheduling import Decision, Observation, PlanView, Situation, decide, limit
 from maprun.core.status import Snapshot
 from maprun.model import MapRunSpec, RunRef
-from maprun.ports import Exporter, Journal, Launcher, Plan, Reporter
-from maprun.records import Attempt, Outcome, Record, Verdict
+from maprun.ports import Capacity, Exporter, Journal, Launcher, Plan, Redriver, Reporter, Unlimited
+from maprun.records import Attempt, Outcome, Record, Suspended, Verdict
 
 SPARE: Final = 1_000  # children that are gone, whose number of items is still kept
 LOOKUP: Final = 50  # batches that are asked for at once when only their number of items is wanted
@@ -57,22 +58,27 @@ class Engine:
         plan: Plan,
         launcher: Launcher,
         exporter: Exporter,
+        redriver: Redriver,
         reporter: Reporter,
         clock: Callable[[], float],
         rng: random.Random,
+        capacity: Capacity = Unlimited(),
         trouble: Callable[[], str] = lambda: "",
         settings: Settings = Settings(),
     ) -> None:
         self._run, self._live_spec, self._settings = run, live_spec, settings
         self._journal, self._plan, self._launcher = journal, plan, launcher
-        self._exporter, self._reporter = exporter, reporter
+        self._exporter, self._redriver, self._reporter, self._capacity = exporter, redriver, reporter, capacity
         self._clock, self._rng, self._trouble = clock, rng, trouble
         self._view = PlanView()
         self._writing: set[Attempt] = set()
-        self._verdict_writing = False
+        self._begun: set[Attempt] = set()  # told as launched: what a launcher gives back is launched again
+        self._verdict_writing = self._suspend_writing = False
         self._exporting = False
         self._items: dict[int, int] = {}  # how many are in the children that are live, and some that were
         self._seen = Observation({})  # what the last decision was made of: observing again would hide what came since
+        self._held = ""  # why the run may not have the children that it would have
+        self._retry_at = -inf  # until then no retry is due
         self._wake = asyncio.Event()
         self._news: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -83,6 +89,8 @@ class Engine:
         """Returns the final snapshot, told and durable. Raises `Fenced` when another operator took the run over."""
         await self._journal.open()
         try:
+            await self._redrive()
+            self._plan.enter(self._progress.redrives, self._progress.plan)
             async with aclosing(self._plan.views()) as views:
                 self._view = await anext(views)
                 try:
@@ -92,16 +100,27 @@ class Engine:
             await self._reporter.finished(self._snapshot())
             return self._snapshot()
         finally:
-            await self._launcher.close()
-            await self._journal.close()
+            try:
+                await self._launcher.close()
+            finally:
+                self._capacity.close()  # not before the last create is sent or dropped: it counts until then
+                await self._journal.close()
 
     @property
     def _progress(self) -> Progress:
         return self._journal.progress
 
     def wake(self) -> None:
-        """The spec changed: decide again."""
+        """The spec changed, or there is room for more children: decide again."""
         self._wake.set()
+
+    async def _redrive(self) -> None:
+        """Begin the next redrive of a run that has ended, if one is wanted and finds something to run again."""
+        progress, spec = self._progress, self._live_spec()
+        if progress.exported is None or spec.redrives <= progress.redrives or spec.abort:
+            return
+        if begins := await self._redriver.redriven(progress, spec, self._clock()):
+            await self._journal.append((begins,))
 
     async def _drive(self, views: AsyncGenerator[PlanView, None]) -> None:
         if self._progress.exported is not None:
@@ -138,15 +157,29 @@ class Engine:
             now=self._clock(),
             writing=frozenset(self._writing),
             verdict_writing=self._verdict_writing,
+            suspend_writing=self._suspend_writing,
             items=self._items,
+            retry_at=self._retry_at,
         )
-        return decide(situation, self._rng)
+        decision = self._allowed(decide(situation, self._rng))
+        # Now and then all are looked at: an attempt that vanished without a trace is not missed for ever.
+        self._retry_at = min(decision.retry_at, situation.now + self._settings.heartbeat)
+        return decision
+
+    def _allowed(self, decision: Decision) -> Decision:
+        """The part of the decision for which there is room beside all other runs."""
+        live = len(self._seen.active) + len(self._seen.finished)
+        allowance = self._capacity.ask(live, live + len(decision.launches))
+        self._held = allowance.why
+        return decision.within(max(0, allowance.children - live))
 
     async def _perform(self, decision: Decision) -> None:
         if decision.records:
             self._record(decision.records)
         for attempt in decision.reaps:
             self._launcher.reap(attempt)
+        for attempt in decision.withdraws:
+            self._launcher.withdraw(attempt)
         for attempt in decision.cancels:
             self._launcher.cancel(attempt)
         await self._launch(decision.launches)
@@ -163,21 +196,27 @@ class Engine:
         for attempt, batch in zip(attempts, batches, strict=True):
             self._items[attempt.child] = batch.items
             self._launcher.launch(attempt, batch)
-            self._reporter.launched(attempt)
+            if attempt not in self._begun:
+                self._begun.add(attempt)
+                self._reporter.launched(attempt)
 
     def _record(self, records: tuple[Record, ...]) -> None:
         """Queue records for the journal. From here to their durability they are nobody's business (`writing`)."""
         attempts = {record.key for record in records if isinstance(record, Outcome)}
         self._writing |= attempts
         self._verdict_writing |= any(isinstance(record, Verdict) for record in records)
+        self._suspend_writing |= any(isinstance(record, Suspended) for record in records)
         self._start(self._settle(self._journal.append(records), records, attempts))
 
     async def _settle(self, durable: Awaitable[None], records: tuple[Record, ...], attempts: set[Attempt]) -> None:
         await durable
         self._writing -= attempts
+        self._begun -= attempts
         for record in records:
             if isinstance(record, Outcome):
                 self._reporter.recorded(record)
+                self._retry_at = min(self._retry_at, record.retry.at if record.retry else inf)
+        self._suspend_writing &= not any(isinstance(record, Suspended) for record in records)
         self._wake.set()
 
     async def _export(self) -> None:
@@ -243,8 +282,14 @@ class Engine:
         if self._broken.done():
             self._broken.exception()  # told by the loop, or overtaken by what ended it
 
-    def _active(self) -> Tally:
-        children = [child for child in self._seen.children if child not in self._progress.done]
+    def _active(self, *, redone: bool = False) -> Tally:
+        """The children that are live and not final; only those that a redrive runs again, when `redone` says so."""
+        progress = self._progress
+        children = [
+            child
+            for child in self._seen.children
+            if child not in progress.done and not (redone and progress.redone(child) is None)
+        ]
         return Tally(len(children), sum(self._items.get(child, 1) for child in children))
 
     def _snapshot(self) -> Snapshot:
@@ -256,9 +301,11 @@ class Engine:
             plan=self._view,
             progress=self._progress,
             active=self._active(),
+            redoing=self._active(redone=True) if self._progress.redo else Tally(),
             limit=limit(spec, self._settings.ceiling),
             now=self._clock(),
             trouble=self._trouble(),
-            waiting=self._seen.waiting,
+            waiting="; ".join(filter(None, (self._seen.waiting, self._held))),
             output_location=self._settings.output_location,
+            capacity=self._held,
         )

@@ -1,10 +1,13 @@
 """Writes the results of a finished run: from plan and journal to result files, manifest and output (design §5, Finish).
 
 Rule 1: repeatable: a crash anywhere repeats it, with the same bytes under the same keys; the manifest comes last.
+        Everything follows from the journal, also what a redrive changes.
 Rule 2: memory follows the number of children by a few bytes each, never their outputs.
 Rule 3: what the user can mend (bucket, permission) ends the run as `States.ResultWriterFailed`; an unreachable store is
         tried again for ever.
 Rule 4: the output is made of the result when all files are written, so that a mistake in it costs no result.
+Rule 5: a redrive has a folder and a manifest of its own. It writes what succeeded since the last export that did not
+        fail; its manifest lists the files of before, too (§5.2).
 """
 
 from __future__ import annotations
@@ -21,13 +24,14 @@ from maprun.adapters.stores import Buckets
 from maprun.core import arns, outputs, result_forms, results, selection
 from maprun.core.finals import Finals, Place
 from maprun.core.progress import Progress
-from maprun.core.results import SUCCEEDED, Names, ResultFile
+from maprun.core.results import SUCCEEDED, Again, Names, ResultFile
+from maprun.core.rounds import Rounds, rounds_of
 from maprun.core.scheduling import PlanView
-from maprun.core.status import OUTPUT_SHOWN
+from maprun.core.status import in_status
 from maprun.errors import RunFailed, StatesError, StoreError, StoreUnavailable
 from maprun.model import PAYLOAD_LIMIT, MapRunSpec, OutputType, QueryLanguage, ResultWriter, Transformation
 from maprun.ports import Store
-from maprun.records import NOTHING, Batch, Exported, Outcome, Record, Verdict
+from maprun.records import NOTHING, Batch, Exported, Outcome, Record, RunStatus, Verdict
 
 OUTPUT_KEY: Final = "output.json"  # in the run's own store, when the output is too large for the status
 MANIFEST: Final = "manifest.json"
@@ -60,10 +64,13 @@ class Batches(Protocol):
 
 
 class Result(NamedTuple):
-    """What a run came to: JSON, b"" for none; and where the manifest lies in the bucket, "" without one."""
+    """What a run came to: JSON, b"" for none; where the manifest lies in the bucket, "" without one; and the files of
+    what succeeded.
+    """
 
     value: bytes
     manifest: str = ""
+    succeeded: tuple[ResultFile, ...] = ()
 
 
 class ResultsExporter:
@@ -102,26 +109,26 @@ class ResultsExporter:
                 return exported
 
     def _export(self, verdict: Verdict, plan: PlanView) -> Exported:
-        finals = Finals(plan.children)
-        for segment, line, record in self._history.records_from():
-            if isinstance(record, Outcome):
-                finals.add(Place(segment, line), record)
+        rounds = rounds_of(plan.children, self._history.records_from())
         result = Result(b"")
         try:
-            result = self._result(verdict, finals)
-            output = result.value if verdict.failure else self._output(result.value)
+            result = self._result(verdict, rounds)
+            output = self._output(result.value) if verdict.status is RunStatus.SUCCEEDED else result.value
         except RunFailed as failed:
             return Exported(self._clock(), plan.children, NOTHING, failed.failure, result.manifest)
-        if len(output) > OUTPUT_SHOWN:
+        if output and not in_status(output, result.manifest):
             self._store.write(OUTPUT_KEY, [output], "application/json")
-        return Exported(self._clock(), plan.children, msgspec.Raw(output), manifest=result.manifest)
+        succeeded: list[tuple[str, int]] = [(file.key, file.size) for file in result.succeeded]
+        return Exported(
+            self._clock(), plan.children, msgspec.Raw(output), manifest=result.manifest, succeeded=succeeded
+        )
 
-    def _result(self, verdict: Verdict, finals: Finals) -> Result:
-        """Without a bucket a failed run has no result, as in AWS."""
+    def _result(self, verdict: Verdict, rounds: Rounds) -> Result:
+        """Without a bucket a run that did not succeed has no result, as in AWS."""
         writer = self._spec.result_writer
         if writer and writer.resource:
-            return self._exported(writer, finals)
-        return Result(b"") if verdict.failure else Result(self._inline(writer, finals))
+            return self._exported(writer, rounds)
+        return Result(self._inline(writer, rounds.finals) if verdict.status is RunStatus.SUCCEEDED else b"")
 
     def _output(self, result: bytes) -> bytes:
         """The run's output. `RunFailed` also when it has become larger than a payload may be."""
@@ -139,13 +146,13 @@ class ResultsExporter:
     def _inline(self, writer: ResultWriter | None, finals: Finals) -> bytes:
         batches = self._plan.batches()
         outcomes = (self._outcome(place) for place in finals.all())
-        records = (record for outcome in outcomes for record in self._entries(outcome, batches))
+        records = (record for outcome in outcomes for record in self._entries(outcome, batches, finals))
         return self._bounded(result_forms.inline(result_forms.output_type(writer), records))
 
-    def _entries(self, outcome: Outcome, batches: Iterator[Batch]) -> Iterator[bytes]:
+    def _entries(self, outcome: Outcome, batches: Iterator[Batch], finals: Finals) -> Iterator[bytes]:
         """What stands for one child in the result; `batches` are read on to its own where the input is told."""
         if self._form is Transformation.NONE:
-            yield results.record(self._names, _batch(batches, outcome.child), outcome)
+            yield self._record(_batch(batches, outcome.child), outcome, finals)
         elif results.category(outcome) == SUCCEEDED:
             yield from result_forms.records_of(self._form, bytes(outcome.output))
         else:
@@ -153,13 +160,14 @@ class ResultsExporter:
 
     # ------------------------------------------------------------------------------------------------ into a bucket
 
-    def _exported(self, writer: ResultWriter, finals: Finals) -> Result:
+    def _exported(self, writer: ResultWriter, rounds: Rounds) -> Result:
         arn = arns.map_run_arn(self._names.run, self._names.region, self._names.label)
-        folder = results.folder(writer.prefix, self._names.run.uid)
+        folder = results.folder(writer.prefix, self._names.run.uid, rounds.redrive)
         try:
             target = self._buckets.bucket(writer.bucket)
-            files = {name: list(self._category(writer, target, folder, name, finals)) for name in results.CATEGORIES}
-            manifest = results.manifest(writer.bucket, arn, files)
+            files = {name: list(self._category(writer, target, folder, name, rounds)) for name in results.CATEGORIES}
+            listed = files | {SUCCEEDED: rounds.before + files[SUCCEEDED]}
+            manifest = results.manifest(writer.bucket, arn, listed)
             target.write(folder + MANIFEST, [manifest], results.MANIFEST_TYPE)
         except StateUnreadable as unreadable:
             raise unreadable.error from None
@@ -168,27 +176,37 @@ class ResultsExporter:
         except StoreError as error:
             form = "arguments" if self._spec.query_language is QueryLanguage.JSONATA else "parameters"
             raise RunFailed(StatesError.RESULT_WRITER_FAILED, f"spec.resultWriter.{form}: {error}") from None
-        return Result(results.exported_result(arn, writer.bucket, folder + MANIFEST), folder + MANIFEST)
+        key = folder + MANIFEST
+        return Result(results.exported_result(arn, writer.bucket, key), key, tuple(files[SUCCEEDED]))
 
     def _category(
-        self, writer: ResultWriter, target: Store, folder: str, name: str, finals: Finals
+        self, writer: ResultWriter, target: Store, folder: str, name: str, rounds: Rounds
     ) -> Iterator[ResultFile]:
-        """Write the files of one category, one behind the other, each up to the size limit."""
+        """Write the files of one category, one behind the other, each up to the size limit. What succeeded in a redrive
+        has a file also when it is nothing, as recorded.
+        """
         kind, limit = result_forms.output_type(writer, name), writer.writer_config.max_bytes_per_file
-        records = _from_state(self._records(name, finals))
-        for number, chunks in enumerate(_files(kind, records, limit)):
+        files = _files(kind, _from_state(self._records(name, rounds)), limit)
+        if name == SUCCEEDED and rounds.redrive:
+            files = _at_least_one(kind, files)
+        for number, chunks in enumerate(files):
             key = folder + result_forms.file_name(name, number, kind)
             yield ResultFile(key, target.write(key, chunks, results.DATA_TYPE))
 
-    def _records(self, name: str, finals: Finals) -> Iterator[bytes]:
+    def _records(self, name: str, rounds: Rounds) -> Iterator[bytes]:
         if name == SUCCEEDED and self._form is not Transformation.NONE:
-            for _, place in finals.of(name):
+            for _, place in rounds.left(name):
                 assert place is not None, "only a pending child has none"
                 yield from result_forms.records_of(self._form, bytes(self._outcome(place).output))
             return
         batches = self._plan.batches()
-        for child, place in finals.of(name):
-            yield results.record(self._names, _batch(batches, child), self._outcome(place) if place else None)
+        for child, place in rounds.left(name):
+            yield self._record(_batch(batches, child), self._outcome(place) if place else None, rounds.finals)
+
+    def _record(self, batch: Batch, outcome: Outcome | None, finals: Finals) -> bytes:
+        redrives, first = finals.redrives(batch.index), finals.first(batch.index)
+        again = Again(redrives, self._outcome(first).started) if redrives and first else None
+        return results.record(self._names, batch, outcome, again)
 
     def _outcome(self, place: Place) -> Outcome:
         record = self._history.segment(place.segment)[place.line]
@@ -200,6 +218,15 @@ def _files(kind: OutputType, records: Iterator[bytes], limit: int) -> Iterator[I
     if kind is OutputType.PARQUET:
         return parquet_writing.files(records, limit)
     return result_forms.files(result_forms.LAYOUTS[kind], records, limit)
+
+
+def _at_least_one(kind: OutputType, files: Iterator[Iterator[bytes]]) -> Iterator[Iterator[bytes]]:
+    first = next(files, None)
+    if first is None:
+        yield iter([parquet_writing.empty() if kind is OutputType.PARQUET else result_forms.empty(kind)])
+    else:
+        yield first
+        yield from files
 
 
 def _batch(batches: Iterator[Batch], child: int) -> Batch:

@@ -15,6 +15,9 @@ Bucket = Annotated[str, Meta(min_length=3, max_length=63, pattern=r"^[a-z0-9][a-
 Key = Annotated[str, Meta(min_length=1, max_length=1024)]
 Prefix = Annotated[str, Meta(max_length=1024)]
 ErrorName = Annotated[str, Meta(min_length=1, max_length=256)]
+ErrorNames = Annotated[list[ErrorName], Meta(min_length=1, max_length=32)]
+CHILD_INDEXES: Final = r"^[0-9]{1,9}(-[0-9]{1,9})?(,[0-9]{1,9}(-[0-9]{1,9})?)*$"
+ChildIndexes = Annotated[str, Meta(min_length=1, max_length=4096, pattern=CHILD_INDEXES)]
 Pointer = Annotated[str, Meta(max_length=1999, pattern=r"^(/.*)?$")]
 Endpoint = Annotated[str, Meta(max_length=512, pattern=r"^https?://[^\s/?#@]+/?$")]
 Region = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]

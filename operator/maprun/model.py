@@ -23,10 +23,12 @@ from maprun.fields import (
     AccountId,
     Argument,
     Bucket,
+    ChildIndexes,
     DecimalOrExpression,
     DecimalString,
     Endpoint,
     ErrorName,
+    ErrorNames,
     Expression,
     Header,
     Key,
@@ -57,8 +59,15 @@ MAX_NAME: Final = 40  # of a MapRun, so that <name>-<child>-<attempt> (9 and 8 d
 
 UNRESOLVED: Final = "only a resolved spec has this: see core/resolving.py"
 
-MUTABLE: Final = frozenset({"maxConcurrency", "toleratedFailurePercentage", "toleratedFailureCount"})
-"""Fields of the spec that may change while the run is running (AWS's UpdateMapRun, §6.2)."""
+MAX_REDRIVES: Final = 1_000  # §6.6
+MAX_RUN_SECONDS: Final = 99_999_999
+
+LIVE: Final = frozenset(
+    {"maxConcurrency", "toleratedFailurePercentage", "toleratedFailureCount", "timeoutSeconds", "suspend"}
+)
+"""Fields that may change while the run goes on (AWS's UpdateMapRun, §6.2, and Kubernetes' suspend)."""
+MUTABLE: Final = LIVE | {"abort", "redrives", "redriveFilter", "ttlSecondsAfterFinished"}
+"""Fields of the spec that may ever change."""
 
 
 class Model(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
@@ -186,6 +195,9 @@ class OutputFrom(StrEnum):
 Concurrency = Annotated[int, Meta(ge=0, le=MAX_CONCURRENCY)]
 Seconds = Annotated[int, Meta(ge=1, le=MAX_SECONDS)]
 Delay = Annotated[int, Meta(ge=1, le=31_622_400)]
+RunSeconds = Annotated[int, Meta(ge=1, le=MAX_RUN_SECONDS)]
+TtlSeconds = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Redrives = Annotated[int, Meta(ge=0, le=MAX_REDRIVES)]
 Attempts = Annotated[int, Meta(ge=0, le=MAX_SECONDS)]
 Items = Annotated[int, Meta(ge=0, le=MAX_ITEMS)]
 Headers = Annotated[list[Header], Meta(min_length=1, max_length=2_000)]
@@ -610,8 +622,27 @@ class S3(Model, frozen=True):
     ] = None
 
 
+class RedriveFilter(Model, frozen=True):
+    """Which children a redrive runs again. Beyond AWS, whose redrives are of whole runs."""
+
+    error_equals: Annotated[
+        ErrorNames | None,
+        doc(
+            "Only children whose last error is one of these names; States.ALL stands for all. Children that never",
+            "started have no error and stay pending. Default: not applied. 1 to 32 names.",
+        ),
+    ] = None
+    indexes: Annotated[
+        ChildIndexes | None,
+        doc(
+            "Only children with these numbers, counted from 0, as in MAPRUN_CHILD_INDEX: 0-99,205.",
+            "Default: not applied.",
+        ),
+    ] = None
+
+
 class MapRunSpec(Model, frozen=True, kw_only=True):
-    """What to run. Immutable but for maxConcurrency and the two tolerances."""
+    """What to run. Immutable but for what `MUTABLE` names."""
 
     input: Annotated[
         Any,
@@ -729,6 +760,46 @@ class MapRunSpec(Model, frozen=True, kw_only=True):
         doc(
             "The run's output: any JSON with expressions over $states.result. Default: the result. Only with JSONata.",
             "A later change has no effect.",
+        ),
+    ] = None
+    timeout_seconds: Annotated[
+        RunSeconds | None,
+        doc(
+            "Longest time of the whole run, in seconds: then its children are stopped, its results are written, and it",
+            "ends as ABORTED with States.Timeout. Time in suspend does not count, a redrive begins anew.",
+            "Default: no limit; 1 to 99,999,999. May be changed while running.",
+        ),
+    ] = None
+    suspend: Annotated[
+        bool,
+        doc(
+            "true: no child is started, those that run may end. false (default): the run goes on.",
+            "May be changed while running.",
+        ),
+    ] = False
+    abort: Annotated[
+        bool,
+        doc(
+            "true: the run is stopped for good: running children are aborted, the others stay pending, results are",
+            "written, and the run ends as ABORTED. Default false. Taken back only together with a redrive.",
+        ),
+    ] = False
+    redrives: Annotated[
+        Redrives,
+        doc(
+            "How many redrives are wanted. Whenever the run has ended and this is more than status.redriveCount, what",
+            "did not succeed runs again. Default 0; at most 1,000; may only be raised.",
+        ),
+    ] = 0
+    redrive_filter: Annotated[
+        RedriveFilter | None,
+        doc("Which children the next redrive runs again. Default: all that did not succeed. May be changed any time."),
+    ] = None
+    ttl_seconds_after_finished: Annotated[
+        TtlSeconds | None,
+        doc(
+            "Seconds after the end of the run when it is deleted, with its state; result files stay.",
+            "Default: it is kept. 0 to 2,147,483,647. May be changed any time.",
         ),
     ] = None
     s3: Annotated[S3, doc("How to reach the buckets.")] = S3()

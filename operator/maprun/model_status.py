@@ -40,7 +40,10 @@ class Condition(Status, frozen=True):
     type: Annotated[
         str,
         Meta(min_length=1, max_length=316),
-        doc("Succeeded: Unknown while the run goes on, then True or False."),
+        doc(
+            "Succeeded: Unknown while the run goes on, then True or False; Unknown again while it is redriven.",
+            "Suspended: True while the run is held; there once it was.",
+        ),
     ]
     status: Annotated[ConditionStatus, doc("True, False or Unknown.")]
     reason: Annotated[
@@ -58,18 +61,20 @@ class Condition(Status, frozen=True):
 class Counts(Status, frozen=True):
     """AWS's counters, all of them always."""
 
-    pending: Annotated[Number, doc("Not running and not ended; on a run that failed it stays above 0.")]
+    pending: Annotated[Number, doc("Not running and not ended; on a run that failed or was aborted it stays above 0.")]
     running: Annotated[Number, doc("Running now.")]
     succeeded: Annotated[Number, doc("Ended in SUCCEEDED.")]
     failed: Annotated[Number, doc("Ended in FAILED.")]
     timed_out: Annotated[Number, doc("Ended in TIMED_OUT.")]
-    aborted: Annotated[Number, doc("Stopped because the run had failed.")]
+    aborted: Annotated[Number, doc("Stopped because the run had failed, was aborted or had no more time.")]
     total: Annotated[Number, doc("All that are known; final once the dataset is read.")]
     results_written: Annotated[
         Number, doc("Results exported: 0 until the end, then all, failed and pending ones included.")
     ]
-    failures_not_redrivable: Annotated[Number, doc("Failures that a redrive cannot run again.")]
-    pending_redrive: Annotated[Number, doc("Waiting to be redriven.")]
+    failures_not_redrivable: Annotated[
+        Number, doc("Failed, timed out or aborted, and not chosen by the redriveFilter of the last redrive.")
+    ]
+    pending_redrive: Annotated[Number, doc("Waiting to be redriven: in none of the other counters but total.")]
 
 
 class ResultWriterDetails(Status, frozen=True):
@@ -103,13 +108,16 @@ class MapRunStatus(Status, frozen=True):
         _listed(**{"maxItems": 8, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
         doc("Conditions of the run. Succeeded is the one to wait for."),
     ] = UNSET
-    start_time: Annotated[Time | UnsetType, doc("When the run started.")] = UNSET
-    completion_time: Annotated[Time | UnsetType, doc("When the run had ended and its results were written.")] = UNSET
+    start_time: Annotated[Time | UnsetType, doc("When the run started; a redrive does not change it.")] = UNSET
+    completion_time: Annotated[
+        Time | UnsetType, doc("When the run had ended and its results were written; left out while it is redriven.")
+    ] = UNSET
     map_run_arn: Annotated[Location | UnsetType, doc("The run's name in AWS's form, as in result files.")] = UNSET
     item_counts: Annotated[Counts | UnsetType, doc("The items, by what became of them.")] = UNSET
     execution_counts: Annotated[Counts | UnsetType, doc("The child executions, by what became of them.")] = UNSET
     max_concurrency: Annotated[Number | UnsetType, doc("Most child executions at once, as in force now.")] = UNSET
     redrive_count: Annotated[Number | UnsetType, doc("How often the run was redriven.")] = UNSET
+    redrive_time: Annotated[Time | UnsetType, doc("When the last redrive began; left out before the first.")] = UNSET
     retries: Annotated[Number | UnsetType, doc("Attempts beyond the first, of all child executions.")] = UNSET
     result_writer_details: Annotated[
         ResultWriterDetails | UnsetType, doc("Where the manifest of the results lies.")
@@ -123,5 +131,5 @@ class MapRunStatus(Status, frozen=True):
     failures: Annotated[
         list[FailureSummary] | UnsetType,
         _listed(maxItems=10),
-        doc("The most frequent errors, at most 10."),
+        doc("The most frequent errors since the start, or since the last redrive began; at most 10."),
     ] = UNSET

@@ -1,7 +1,7 @@
 """Planning a run: dataset → selected items → batches → plan, once, in a process of its own (design §5).
 
 Rule 1: a plan is a function of dataset and spec. Started again after a crash, planning goes on behind what is durable,
-        or fails when the dataset is no longer the same.
+        or fails when the dataset is no longer the same. So does a redrive, behind a failure of the round before.
 Rule 2: whatever is wrong with the user's input becomes the plan's durable `failure`, so that a restart ends the same
         way.
 Rule 3: an unreachable store is waited for, never a failure of the run.
@@ -27,6 +27,7 @@ import msgspec
 
 import maprun
 from maprun.adapters.plan_writer import PlanWriter
+from maprun.adapters.plans import Round
 from maprun.adapters.s3_access import S3Access
 from maprun.adapters.sources import Resume, open_source
 from maprun.adapters.stores import Buckets, BucketsRef, open_store
@@ -51,7 +52,7 @@ class PlanRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """What to plan. `store` is the URL of the run's own store, reached by `access`; `buckets` is where datasets lie.
 
     `spec` is resolved. `context` is the context object (`$$`) without `Map`. `local` is the value read from a ConfigMap
-    or Secret, for a reader of those.
+    or Secret, for a reader of those. `redrive` and `plan` say whose plan it is (adapters/plans.py, `Round`).
     """
 
     store: str
@@ -60,6 +61,8 @@ class PlanRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     access: S3Access = S3Access()
     buckets: BucketsRef = BucketsRef()
     local: bytes | None = None
+    redrive: int = 0
+    plan: int = 0
 
     def __repr__(self) -> str:
         return f"PlanRequest({self.store})"
@@ -99,7 +102,7 @@ def plan_run(
     tries, before = 0, -1
     while True:
         try:
-            with closing(PlanWriter(store)) as writer:
+            with closing(PlanWriter(store, at=Round(request.redrive, request.plan))) as writer:
                 tries, before = (tries, before) if writer.view.children == before else (0, writer.view.children)
                 return _planned(request, buckets, writer, emit)
         except StoreUnavailable as error:

@@ -15,7 +15,8 @@ import msgspec
 from maprun.core.progress import Progress
 from maprun.core.scheduling import Observation, PlanView
 from maprun.core.status import Snapshot
-from maprun.records import Attempt, Batch, Exported, Outcome, Record, Verdict
+from maprun.model import MapRunSpec
+from maprun.records import Attempt, Batch, Exported, Outcome, Record, Redriven, Verdict
 
 
 class ObjectInfo(msgspec.Struct, frozen=True):
@@ -80,6 +81,11 @@ class Store(Protocol):
         all pages.
         """
 
+    def folders(self, prefix: str = "") -> Iterator[str]:
+        """The beginnings of keys from `prefix` (empty, or ending in `/`) up to and with the next `/`, each once, in
+        order: what lies below is not looked at.
+        """
+
     def delete(self, key: str) -> None:
         """Remove the key; an absent key is fine."""
 
@@ -100,6 +106,11 @@ class Launcher(Protocol):
 
     def cancel(self, attempt: Attempt) -> None:
         """Begin to stop a running attempt and remove it."""
+
+    def withdraw(self, attempt: Attempt) -> None:
+        """Do not start an attempt that is `starting`: it is not active any more, and may be launched again. Where it
+        is too late for that, it goes on.
+        """
 
     def reap(self, attempt: Attempt) -> None:
         """Begin to remove a finished attempt whose outcome is durable."""
@@ -141,6 +152,11 @@ class Plan(Protocol):
         """The batches of these children, in that order; they are durable."""
         ...
 
+    def enter(self, redrive: int, plan: int) -> None:
+        """From now on the plan is as redrive number `redrive` (0: the first life) has it, `plan` as in `Progress`:
+        reading that failed in an earlier round goes on behind what is durable. Called before `views`.
+        """
+
 
 class Exporter(Protocol):
     """Writes the results of a run that has its verdict."""
@@ -148,6 +164,46 @@ class Exporter(Protocol):
     async def export(self, progress: Progress, verdict: Verdict, plan: PlanView) -> Exported:
         """Write the result files and the manifest, or build the inline output. Repeating it writes the same bytes."""
         ...
+
+
+class Redriver(Protocol):
+    """Finds what a redrive runs again."""
+
+    async def redriven(self, progress: Progress, spec: MapRunSpec, at: float) -> Redriven | None:
+        """The record that begins the next redrive of an exported run, by the spec's `redriveFilter`; None when
+        everything has succeeded, so that there is nothing to redrive.
+        """
+        ...
+
+
+class Allowance(msgspec.Struct, frozen=True):
+    """Most children that a run may have now; `why` it is less than it would have, in words for the user."""
+
+    children: int
+    why: str = ""
+
+
+class Capacity(Protocol):
+    """One run's part of what all runs share: the ceilings of its namespace and of the cluster."""
+
+    def ask(self, live: int, wanted: int) -> Allowance:
+        """How many children the run may have until it asks again; it has `live` and would have `wanted`, at least
+        `live`. Never less than `live`: nobody takes a running child away.
+        """
+
+    def close(self) -> None:
+        """The run needs nothing any more."""
+
+
+class Unlimited:
+    """A `Capacity` without ceilings."""
+
+    def ask(self, live: int, wanted: int) -> Allowance:
+        """All that is wanted."""
+        return Allowance(max(live, wanted))
+
+    def close(self) -> None:
+        """Nothing to give back."""
 
 
 class Reporter(Protocol):

@@ -139,11 +139,43 @@ class Verdict(msgspec.Struct, frozen=True, tag="verdict", tag_field="t", omit_de
     reason: str = ""
 
 
+class Redo(msgspec.Struct, frozen=True, array_like=True):
+    """Children that run again, as an interval set writes them (core/intervals.py), and the number of items in them."""
+
+    children: str
+    items: int
+
+
+class Redriven(msgspec.Struct, frozen=True, tag="redriven", tag_field="t", omit_defaults=True):
+    """Behind `Exported`: redrive `number` (from 1) begins. Verdict and export are open again (§6.6).
+
+    `redo` holds the children that run again, by the status that they had ended in; all other final ones stay as they
+    are. `only` limits the children that never started and may start now; None: all, "": none. `reread`: no child had
+    ever started, so the dataset is read anew, into a plan of its own. `before` is the verdict that the run had: it
+    stands again when children are left that this redrive did not choose.
+    """
+
+    number: int
+    at: float
+    redo: dict[ChildStatus, Redo] = {}
+    only: str | None = None
+    reread: bool = False
+    before: Verdict | None = None
+
+
+class Suspended(msgspec.Struct, frozen=True, tag="suspended", tag_field="t", omit_defaults=True):
+    """The run is held from now on (`on`), or goes on again. The time in between does not count for its timeout."""
+
+    at: float
+    on: bool
+
+
 class Exported(msgspec.Struct, frozen=True, tag="exported", tag_field="t", omit_defaults=True):
     """Result files and manifest are durable.
 
     `records` is the number of exported records, `output` the run's output (JSON), `manifest` the manifest's key in the
-    writer's bucket, "" without one.
+    writer's bucket, "" without one. `succeeded` are key and size of each SUCCEEDED file of this round: the manifests of
+    later redrives list them, too (§5.2).
     """
 
     at: float
@@ -151,7 +183,8 @@ class Exported(msgspec.Struct, frozen=True, tag="exported", tag_field="t", omit_
     output: msgspec.Raw = NOTHING
     failure: Failure | None = None
     manifest: str = ""
+    succeeded: list[tuple[str, int]] = []
 
 
-Record = Outcome | Opened | Verdict | Exported
+Record = Outcome | Opened | Verdict | Exported | Redriven | Suspended
 """One line of the journal."""

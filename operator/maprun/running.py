@@ -1,165 +1,42 @@
 """Puts one run together: the adapters behind the engine's ports, the same for the operator and for a local run.
 
 Rule 1: nothing is decided here; this file only joins.
-Rule 2: the run's store holds all of its state: `spec.json` (the resolved spec it started with), `plan/`, `journal/`,
-        `snapshots/`, `output.json`.
+Rule 2: the run's store holds all of its state: `spec.json` (the resolved spec it started with), `plan/`, `plan-<n>/`,
+        `journal/`, `snapshots/`, `output.json`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
-from typing import Final, TypeVar
+from collections.abc import Callable
+from typing import Final
 from uuid import uuid4
 
 import msgspec
 
-from maprun.adapters.journal import Journal
-from maprun.adapters.plans import PlanReader
+from maprun.adapters.journal import Journal, JournalReader
+from maprun.adapters.plans import PlanReader, Round
 from maprun.adapters.s3_access import S3Access
 from maprun.adapters.stores import BucketsRef, open_store
-from maprun.core import arns, progress, resolving, selection
+from maprun.core import arns, resolving, selection
 from maprun.core.progress import Progress
 from maprun.core.results import Names
 from maprun.core.rule import attribute, is_expression, value_at
-from maprun.core.scheduling import PlanView
 from maprun.engine import Engine, Settings
-from maprun.errors import AlreadyExists, Failure, Fenced, NotFound, StatesError, StoreError, StoreUnavailable
+from maprun.errors import AlreadyExists, NotFound, StoreError
 from maprun.exporting import ResultsExporter
 from maprun.model import MUTABLE, MapRunSpec, RunRef
-from maprun.planning import PlannerDied, PlannerProcess, PlanRequest
-from maprun.ports import UNOBSERVED, Launcher, Observer, Reporter, Store
-from maprun.records import Batch, Record
+from maprun.planning import PlanRequest
+from maprun.ports import UNOBSERVED, Capacity, Launcher, Observer, Reporter, Store, Unlimited
+from maprun.redriving import JournalRedriver
+from maprun.run_state import RunJournal, RunPlan, Troubles
 
 SPEC_KEY: Final = "spec.json"
-RETRY_SECONDS: Final = 2.0
-DEATHS: Final = 5  # of planning processes in a row, without getting further: a restart does not help any more
-PLANNING_BREAKS: Final = f"The process that reads the dataset ended {DEATHS} times in a row at the same place"
 STATE_ELSEWHERE: Final = (
     "the run has begun, but this state store holds nothing of it; start the operator with the store that it began in, "
     "or delete the run and make it anew"
 )
-
-T = TypeVar("T")
-
-
-class Troubles:
-    """What holds a run up right now, by the part that says so; "" takes it back."""
-
-    def __init__(self) -> None:
-        self._said: dict[str, str] = {}
-
-    def teller(self, part: str) -> Callable[[str], None]:
-        """A function that says or takes back the trouble of one part."""
-
-        def tell(message: str) -> None:
-            self._said[part] = message
-
-        return tell
-
-    def __call__(self) -> str:
-        return "; ".join(message for message in self._said.values() if message)
-
-
-class RunJournal:
-    """`ports.Journal`: the journal with its fold, and a snapshot of it from time to time."""
-
-    def __init__(self, journal: Journal, clock: Callable[[], float]) -> None:
-        self._journal, self._clock = journal, clock
-        self._segment = 0
-        self.progress = Progress()
-
-    async def open(self) -> None:
-        """Replay and take over; see `ports.Journal`."""
-        async for records in self._journal.open(uuid4().hex, self._clock(), self._restore):
-            self.progress = self.progress.with_records(records)
-        self._segment = self._journal.last
-
-    def append(self, records: Sequence[Record]) -> asyncio.Future[None]:
-        """Queue records; see `ports.Journal`."""
-        return asyncio.create_task(self._fold(self._journal.append(records), records))
-
-    async def close(self) -> None:
-        """Write what is queued, and stop."""
-        await self._journal.close()
-
-    def _restore(self, snapshot: bytes) -> bool:
-        try:
-            self.progress = progress.decode(snapshot)
-        except (msgspec.DecodeError, ValueError):  # written by another version: the segments tell it all
-            return False
-        return True
-
-    async def _fold(self, durable: asyncio.Future[int], records: Sequence[Record]) -> None:
-        segment = await durable
-        through, behind = self._segment, self.progress
-        self.progress, self._segment = self.progress.with_records(records), segment
-        if segment > through and self._journal.snapshot_due:
-            await self._journal.snapshot(through, progress.encode(behind))
-
-
-class RunPlan:
-    """`ports.Plan`: the plan's segments, and the process that writes them if they are not complete.
-
-    `trouble` is told what holds up the process, and what holds up our own reading of segments ("" when it goes on).
-    """
-
-    def __init__(
-        self,
-        reader: PlanReader,
-        request: PlanRequest,
-        trouble: tuple[Callable[[str], None], Callable[[str], None]],
-        observer: Observer = UNOBSERVED,
-    ) -> None:
-        self._reader, self._request, self._observer = reader, request, observer
-        self._planning_trouble, self._trouble = trouble
-
-    async def views(self) -> AsyncGenerator[PlanView, None]:
-        """See `ports.Plan`."""
-        view = await self._insist(self._reader.view)
-        yield view
-        again = False
-        deaths, reached = 0, view.children  # in a row, without getting further
-        while view.seal is None and view.failure is None:
-            try:
-                planner = PlannerProcess(self._planning_trouble, self._observer)
-                async with aclosing(planner.run(self._request)) as steps:
-                    async for view in steps:
-                        if again:
-                            self._planning_trouble("")
-                            again = False
-                        yield view
-            # Fenced: by an earlier process of ours, which was still writing; another operator takes the journal.
-            except (PlannerDied, Fenced) as error:
-                deaths = (deaths if view.children == reached else 0) + isinstance(error, PlannerDied)
-                reached = view.children
-                if deaths == DEATHS:
-                    broken = Failure(StatesError.RUNTIME, f"{PLANNING_BREAKS}: {error}")
-                    yield msgspec.structs.replace(view, failure=broken)
-                    return
-                again = True
-                self._planning_trouble(f"reading the dataset is started again: {error}")
-                await asyncio.sleep(RETRY_SECONDS * 2**deaths)
-
-    async def batches(self, children: Sequence[int]) -> Sequence[Batch]:
-        """See `ports.Plan`."""
-        if all(map(self._reader.at_hand, children)):  # a thread would cost more than the answer
-            return [self._reader.batch(child) for child in children]
-        return await self._insist(lambda: [self._reader.batch(child) for child in children])
-
-    async def _insist(self, read: Callable[[], T]) -> T:
-        while True:
-            try:
-                result = await asyncio.to_thread(read)
-            except StoreUnavailable as error:
-                self._trouble(f"the plan cannot be read: {error}")
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
-                self._trouble("")
-                return result
 
 
 class Home(msgspec.Struct, frozen=True):
@@ -246,15 +123,17 @@ def engine_for(
     reporter: Reporter,
     *,
     ceiling: int,
+    capacity: Capacity = Unlimited(),
     local: bytes | None = None,
     clock: Callable[[], float] = time.time,
     tick: float = Settings().tick,
 ) -> Engine:
     """The engine of a run. `spec` is the frozen one, `local` the value that a reader of ConfigMaps or Secrets names,
-    where `needs_local`. Call it inside a running event loop.
+    where `needs_local`; `capacity` is its part of what all runs share. Call it inside a running event loop.
     """
     store, troubles = home.store(), Troubles()
     journal = Journal(store, on_trouble=troubles.teller("journal"), observer=home.observer)
+    troubles.teller("outside")(home.buckets.held)
     reading_troubles = troubles.teller("planning"), troubles.teller("reading the plan")
     reader = PlanReader(store)
     exporter = ResultsExporter(
@@ -274,7 +153,9 @@ def engine_for(
         plan=RunPlan(reader, _plan_request(run, spec, home, local), reading_troubles, home.observer),
         launcher=launcher,
         exporter=exporter,
+        redriver=JournalRedriver(journal.reader, troubles.teller("redrive")),
         reporter=reporter,
+        capacity=capacity,
         clock=clock,
         rng=random.Random(),
         trouble=troubles,
@@ -284,12 +165,17 @@ def engine_for(
     )
 
 
-def needs_local(store: Store, spec: MapRunSpec) -> bool:
-    """True when the value of a ConfigMap or Secret is still to be read into the plan. Blocks. Errors: `StoreError`."""
+def needs_local(store: Store, spec: MapRunSpec, redrives: int = 0) -> bool:
+    """True when the value of a ConfigMap or Secret is still to be read into the plan, also by a redrive that begins
+    now, because so many are wanted. Blocks. Errors: `StoreError`.
+    """
     if spec.item_reader is None or not spec.item_reader.resource.local:
         return False
-    view = PlanReader(store).view()
-    return view.seal is None and view.failure is None
+    at = Progress().with_records(record for _, _, record in JournalReader(store).records_from())
+    view = PlanReader(store, at=Round(at.redrives, at.plan)).view()
+    if at.exported is None or redrives <= at.redrives:
+        return at.verdict is None and view.seal is None and view.failure is None
+    return view.seal is None or not at.begun  # no child ever started: the dataset is read anew (§6.6)
 
 
 def _plan_request(run: RunRef, spec: MapRunSpec, home: Home, local: bytes | None) -> PlanRequest:

@@ -19,11 +19,16 @@ from maprun.errors import MapRunError
 
 DEFAULT_STATE: Final = "file:///var/lib/maprun"
 NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+LEASE: Final = re.compile(NAMESPACE.pattern + r"/[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 
 class OperatorSettings(msgspec.Struct, frozen=True):
     """`namespaces`: those to watch, all when empty. `state`: URL of the state store. `ceiling`: most live children of
     one run.
+
+    `namespace_ceiling`, `cluster_ceiling`: most live children of all runs of a namespace, and of all together; 0: no
+    bound. `lease`: `NAMESPACE/NAME` of the Lease by which one of several operators leads; "": this one is alone.
+    `keep_state`: plan and journal stay when their run is deleted.
 
     `share_s3_credentials`: runs without a Secret of their own use the operator's credentials (design §8: off unless
     said).
@@ -34,6 +39,10 @@ class OperatorSettings(msgspec.Struct, frozen=True):
     namespaces: tuple[str, ...] = ()
     state: str = DEFAULT_STATE
     ceiling: int = 1_000
+    namespace_ceiling: int = 0
+    cluster_ceiling: int = 0
+    lease: str = ""
+    keep_state: bool = False
     share_s3_credentials: bool = False
     port: int = 8080
     kubeconfig: str | None = None
@@ -54,6 +63,9 @@ def check(settings: OperatorSettings) -> None:
     for name in settings.namespaces:
         if not NAMESPACE.fullmatch(name):
             raise MapRunError(f"--namespace {name!r}: must be the name of a namespace; repeat the option for more")
+    if settings.lease and not LEASE.fullmatch(settings.lease):
+        wanted = "NAMESPACE/NAME, both in lower case, as in maprun-system/maprun"
+        raise MapRunError(f"--lease {settings.lease!r} (MAPRUN_LEASE): must be {wanted}")
     for url in settings.s3_endpoints:
         try:
             origin(url)

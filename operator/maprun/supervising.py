@@ -1,11 +1,12 @@
-"""One run on a cluster, from its resource to its end: check it, find its credentials, drive the engine, again when it
-breaks.
+"""One run on a cluster, from its resource to its end, and again for each redrive: check it, find its credentials, drive
+the engine, again when it breaks.
 
 Rule 1: what the user must mend is told in the condition and an event, with the field and what to do; other runs never
         notice.
-Rule 2: a missing Secret or ConfigMap is waited for (it may be applied after the run); a broken spec or template ends
-        the run.
+Rule 2: a missing Secret or ConfigMap is waited for (it may be applied after the run), and by a run that has begun only
+        with what needs it; a broken spec or template ends the run.
 Rule 3: an engine that broke is started again from its journal; one that was fenced off is not.
+Rule 4: an edit of the resource is looked at when it comes, whatever the run is doing or waiting for.
 """
 
 from __future__ import annotations
@@ -13,99 +14,131 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from datetime import datetime
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Final
 
-import msgspec
-
-from maprun.adapters.cluster import ApiError, ClusterClient
-from maprun.adapters.credentials import s3_access
+from maprun.adapters.cluster import ApiError
 from maprun.adapters.jobs import JobsLauncher
-from maprun.adapters.jobs_watch import JobsWatch
-from maprun.adapters.namespace_dataset import read_value
-from maprun.adapters.objects import check_job
-from maprun.adapters.pacing import WriteBudget
 from maprun.adapters.reporting import Reporters, ResourceReporter
-from maprun.adapters.s3_policy import NotAllowed
-from maprun.adapters.stores import BucketsRef, open_store
-from maprun.adapters.telemetry import Telemetry
 from maprun.adapters.telemetry_runs import TelemetryReporter
-from maprun.core import children, templates, validation
-from maprun.core.status import CONDITION, UNKNOWN
+from maprun.core import lifecycle, validation
+from maprun.core.status import Snapshot
 from maprun.engine import Engine
-from maprun.errors import Failure, Fenced, Held, Reason, RunFailed, SpecInvalid, StatesError, StoreError
-from maprun.model import MapRunSpec, RunRef
-from maprun.ports import UNOBSERVED, Observer
-from maprun.records import Attempt, Batch
-from maprun.running import Home, check_store, engine_for, needs_local, started_spec
-from maprun.settings import DEFAULT_STATE, OperatorSettings
+from maprun.errors import Fenced, Held, Reason, RunFailed, SpecInvalid, StatesError, StoreError
+from maprun.model import MapRunSpec
+from maprun.preparing import Needs, Shared
+from maprun.running import Home, engine_for
 
 TICK: Final = 0.05  # seconds; no Job ends faster than a pod starts, so haste would only cost processor time
 SECRET_SECONDS: Final = 5.0  # between two looks for a missing Secret
+CANCEL_SECONDS: Final = 1.5  # for what a run still has to write when it is stopped
+IDLE_SECONDS: Final = 5.0  # for what it still has to tell when it has ended
 RESTART_SECONDS: Final = (1.0, 60.0)  # shortest and longest pause before a broken engine is started again
 
+ABORTED: Final = "The map run was aborted before it began"
 BROKEN: Final = "The operator met a defect of its own and starts the run again; its log tells more, nothing is lost"
 
-T = TypeVar("T")
-
 log = logging.getLogger("maprun")
-
-
-class Shared(msgspec.Struct, frozen=True):
-    """What all runs of an operator share."""
-
-    settings: OperatorSettings
-    client: ClusterClient
-    watch: JobsWatch
-    budget: WriteBudget
-    telemetry: Telemetry
 
 
 class Supervisor:
     """Drives one run. `body` is a live view of its resource: spec and generation may change.
 
-    Cancelling it leaves the children as they are.
+    `idle` is set while there is nothing to do. Cancelling it leaves the children as they are.
     """
 
     def __init__(self, shared: Shared, body: Mapping[str, Any]) -> None:
         self._shared, self._body = shared, body
-        self._run = run_ref(body)
-        self._reporter = ResourceReporter(shared.client, self._run, self._generation, _status(body))
+        self._run = lifecycle.run_ref(body)
+        self._reporter = ResourceReporter(shared.client, self._run, self._generation, lifecycle.status_of(body))
+        self._needs = Needs(shared, self._run, self._begun, self._held)
         self._telemetry: TelemetryReporter | None = None
         self._engine: Engine | None = None
         self._spec: tuple[int, MapRunSpec] | None = None
+        self._looked_at = self._generation()
+        self._edited = asyncio.Event()
+        self._fenced = False
+        self._pauses = _growing(*RESTART_SECONDS)
+        # Made when the run last came to its end; None while it is on its way to its first one here.
+        self._redrives = lifecycle.redrives_made(body) if lifecycle.ended(body) else None
+        self.idle = asyncio.Event()
 
     def changed(self) -> None:
         """The resource changed: what may be changed in the spec takes effect now."""
+        if self._generation() == self._looked_at:
+            return
+        self._looked_at = self._generation()
+        self._edited.set()
+        self._wake()
+
+    def _wake(self) -> None:
         if self._engine is not None:
             self._engine.wake()
 
+    async def serve_until(self, stop: Awaitable[object]) -> None:
+        """Serve the run until `stop` is there. Where nothing is wanted of the run any more, as its resource tells, what
+        is left to tell is told first.
+        """
+        serving, stopping = asyncio.create_task(self.serve()), asyncio.ensure_future(stop)
+        try:
+            await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
+            if not lifecycle.wanted(self._body):
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.idle.wait(), IDLE_SECONDS)
+        finally:
+            stopping.cancel()
+            await _cancelled(serving)
+
+    async def serve(self) -> None:
+        """Drives the run, and again when it is to be redriven. Only cancelling ends this."""
+        while True:
+            self.idle.clear()
+            await self.run()
+            self.idle.set()
+            await self._edit()
+            while self._fenced or not self._redrive_wanted():
+                await self._edit()
+
     async def run(self) -> None:
         """Returns when the run has ended, or can never start, or is another operator's."""
-        pauses = _growing(*RESTART_SECONDS)
         try:
             while not await self._life():
-                await asyncio.sleep(next(pauses))
+                await self._edit(next(self._pauses))
         finally:
             self._shared.telemetry.goes_on(self._run)
             if self._telemetry is not None:
                 self._telemetry.close()
+                self._telemetry = None
+
+    async def _edit(self, seconds: float | None = None) -> None:
+        """Until the spec is edited, or for so long."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._edited.wait(), seconds)
+        self._edited.clear()
 
     async def _life(self) -> bool:
         """One life of the engine. True when nothing is left to do."""
+        self._edited.clear()
         try:
+            self._check_aborted()
             spec = validation.parse(self._body)
-            if "startTime" not in _status(self._body):
-                await self._check_template(spec)
-            frozen = await self._frozen(spec)
-            home = await self._home(frozen)
-            await self._drive(frozen, home, await self._local(frozen, home))
+            if not self._begun():
+                await self._needs.check_template(spec)
+            frozen = await self._needs.frozen(spec)
+            home, local = await self._needs.supplies(frozen, spec.redrives)
+            if home.buckets.held:
+                end = await self._drive_held(frozen, home)
+                return end is not None and not self._goes_on(end)
+            return not self._goes_on(await self._drive(frozen, home, local))
         except Fenced as error:
             log.warning("%s: %s; leaving the run to the other operator", self._name, error)
+            self._fenced = True
         except RunFailed as error:
             log.info("%s: cannot start: %s", self._name, error.failure.cause)
-            await self._reporter.refused(error.reason, _told(error.failure))
+            await self._reporter.refused(error.reason, _told(error))
         except (ApiError, StoreError) as error:
             log.warning("%s: %s; trying again", self._name, error)
             await self._waits(_reason_to_wait(error), f"The run cannot go on yet: {error}")
@@ -117,86 +150,83 @@ class Supervisor:
             return False
         return True
 
+    def _goes_on(self, end: Snapshot) -> bool:
+        """True when a redrive is wanted that the engine has not looked at: it does so at the beginning of a life."""
+        self._pauses = _growing(*RESTART_SECONDS)  # nothing broke
+        before, self._redrives = self._redrives, end.progress.redrives
+        return end.redrive_follows and self._redrives != before
+
+    def _redrive_wanted(self) -> bool:
+        """As the resource says; but what an engine made already may not have come back from the API server yet."""
+        made = self._redrives or 0
+        return lifecycle.redrive_wanted(self._body) and lifecycle.redrives_of(self._body) > made
+
+    def _check_aborted(self) -> None:
+        """An abort needs no engine as long as nothing began. Errors: `RunFailed`."""
+        if (self._body.get("spec") or {}).get("abort") and not self._begun():
+            raise RunFailed(StatesError.RUNTIME, ABORTED, Reason.ABORTED)
+
     async def _waits(self, reason: Reason, message: str) -> None:
         """No engine drives the run right now; tell why."""
         self._shared.telemetry.waits(self._run, reason)
         await self._reporter.waits(reason, message)
 
-    async def _check_template(self, spec: MapRunSpec) -> None:
-        """What is wrong with the Job template, before anything starts. Errors: `RunFailed`; `ApiError`: try again."""
-        if problems := templates.template_problems(spec.item_processor.job_template):
-            raise RunFailed(StatesError.RUNTIME, "; ".join(map(str, problems)), Reason.INVALID_JOB_TEMPLATE)
-        trial = children.job_for(self._run, spec, Attempt(0, 1), Batch(0, 1, msgspec.Raw(b"{}"))).job
+    async def _held(self, error: Held) -> None:
+        """Something outside is missing: tell, and look again after a while. Errors: `RunFailed`, when aborted."""
+        await self._waits(error.reason, str(error))
+        await self._edit(SECRET_SECONDS)
+        self._check_aborted()
+
+    async def _drive_held(self, frozen: MapRunSpec, home: Home) -> Snapshot | None:
+        """Drive without what is missing. None when that has changed: then a new life begins, with what is there."""
         try:
-            refusal = await check_job(self._shared.client, trial)
-        except ApiError as error:
-            if error.unavailable:
+            async with asyncio.timeout(None) as life:
+                looking = asyncio.create_task(self._end_held(life, frozen, home))
+                try:
+                    return await self._drive(frozen, home, None)
+                finally:
+                    looking.cancel()
+        except TimeoutError:
+            if not life.expired():
                 raise
-            return  # forbidden, or there already: whatever stands against it may pass, and the launcher tells it
-        if refusal:
-            told = f"{templates.PATH}: the API server refuses a Job made of it: {refusal}"
-            raise RunFailed(StatesError.RUNTIME, told, Reason.INVALID_JOB_TEMPLATE)
-
-    async def _frozen(self, spec: MapRunSpec) -> MapRunSpec:
-        """The spec that the run started with, which has literals for paths and expressions: only then is it known what
-        the run asks for. Errors: `RunFailed`; `StoreError`.
-        """
-        settings = self._shared.settings
-        store = open_store(self._state, settings.s3, self._shared.telemetry.health)
-        region, begun = spec.s3.region or settings.s3.region, "startTime" in _status(self._body)
-        return await asyncio.to_thread(started_spec, store, self._run, spec, region, begun=begun)
-
-    @property
-    def _state(self) -> str:
-        """URL of the run's own store."""
-        return f"{self._shared.settings.state.rstrip('/')}/{self._run.namespace}/{self._run.name}-{self._run.uid}"
-
-    async def _home(self, spec: MapRunSpec) -> Home:
-        """Where the run's state and buckets lie, once its credentials are there. `spec` is the frozen one."""
-        settings = self._shared.settings
-        policy = settings.s3_policy
-        access = await self._once_there(lambda: s3_access(self._shared.client, self._run.namespace, spec, policy))
-        buckets = BucketsRef(access=access, state=policy.state_for(spec))
-        return Home(self._state, settings.s3, buckets, access.region, self._shared.telemetry.health)
-
-    async def _local(self, frozen: MapRunSpec, home: Home) -> bytes | None:
-        """The value of the ConfigMap or Secret that the run reads, once it is there; None when it needs none."""
-        if not await asyncio.to_thread(needs_local, home.store(), frozen):
             return None
-        reader = frozen.item_reader
-        assert reader is not None, "it needs a value"
-        return await self._once_there(lambda: read_value(self._shared.client, self._run.namespace, reader))
 
-    async def _once_there(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """What `ask` gives, once what it is held up by is mended. Errors: `RunFailed`; those of `ask` otherwise."""
-        while True:
-            try:
-                return await ask()
-            except Held as error:
-                # A setting that changed while the run was under way may change back: it is not ended for that.
-                if isinstance(error, NotAllowed) and "startTime" not in _status(self._body):
-                    raise RunFailed(StatesError.RUNTIME, str(error), error.reason) from error
-                await self._waits(error.reason, str(error))
+    async def _end_held(self, life: asyncio.Timeout, frozen: MapRunSpec, home: Home) -> None:
+        while await self._still(frozen, home):
             await asyncio.sleep(SECRET_SECONDS)
+        life.reschedule(asyncio.get_running_loop().time())
 
-    async def _drive(self, frozen: MapRunSpec, home: Home, local: bytes | None) -> None:
+    async def _still(self, frozen: MapRunSpec, home: Home) -> bool:
+        """True when the same is missing as in `home`."""
+        try:
+            found, _ = await self._needs.supplies(frozen, self._live_spec().redrives)
+        except (ApiError, StoreError):
+            return True
+        return found == home
+
+    async def _drive(self, frozen: MapRunSpec, home: Home, local: bytes | None) -> Snapshot:
         shared = self._shared
         # One for all lives of the engine: a run that is about to be started again is open, and as far as it was.
         self._telemetry = self._telemetry or shared.telemetry.reporter(self._run)
         shared.telemetry.goes_on(self._run)
+        self._reporter.begins()
         try:
             self._engine = engine_for(
                 self._run,
                 frozen,
                 self._live_spec,
                 home,
-                JobsLauncher(self._run, frozen, shared.watch, shared.client, shared.budget),
+                JobsLauncher(
+                    *(self._run, frozen, shared.watch, shared.client, shared.budget),
+                    labels=self._body["metadata"].get("labels") or {},
+                ),
                 Reporters(self._reporter, self._telemetry),
                 ceiling=shared.settings.ceiling,
+                capacity=shared.capacities.of(self._run, self._wake),
                 local=local,
                 tick=TICK,
             )
-            await self._engine.run()
+            return await self._engine.run()
         finally:
             self._engine = None
             await self._reporter.close()
@@ -215,45 +245,29 @@ class Supervisor:
         self._spec = generation, spec
         return spec
 
+    def _begun(self) -> bool:
+        return lifecycle.begun(self._body)
+
     def _generation(self) -> int:
-        return int(self._body["metadata"].get("generation", 0))
+        return lifecycle.generation_of(self._body)
 
     @property
     def _name(self) -> str:
         return f"{self._run.namespace}/{self._run.name}"
 
 
-def run_ref(body: Mapping[str, Any]) -> RunRef:
-    """Which run a resource is."""
-    metadata = body["metadata"]
-    created = datetime.fromisoformat(metadata["creationTimestamp"]).timestamp()
-    return RunRef(metadata["namespace"], metadata["name"], metadata["uid"], created)
+async def _cancelled(work: asyncio.Task[None]) -> None:
+    """Cancel it until it is over. The first time a journal still writes what it has, which lasts while S3 is away."""
+    while not work.done():
+        work.cancel()
+        await asyncio.wait((work,), timeout=CANCEL_SECONDS)
 
 
-def ended(body: Mapping[str, Any]) -> bool:
-    """True when the resource's condition is final."""
-    conditions = _status(body).get("conditions") or []
-    return any(each.get("type") == CONDITION and each.get("status") != UNKNOWN for each in conditions)
-
-
-def check_state(settings: OperatorSettings, observer: Observer = UNOBSERVED) -> None:
-    """Fail early, at the start, when the state store cannot be used. Errors: `StoreError`. Blocks."""
-    try:
-        check_store(open_store(settings.state, settings.s3, observer))
-    except StoreError as error:
-        if settings.state != DEFAULT_STATE:
-            raise
-        raise StoreError(f"{error}; mount a volume there, or name another store: --state or MAPRUN_STATE") from error
-
-
-def _told(failure: Failure) -> str:
-    """Error, cause, and the field where AWS's words do not name it."""
+def _told(error: RunFailed) -> str:
+    """Error, cause, and the field where AWS's words do not name it; an abort is no error."""
+    failure = error.failure
     hint = f" ({failure.hint})" if failure.hint else ""
-    return f"{failure.error}: {failure.cause}{hint}"
-
-
-def _status(body: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(body.get("status") or {})
+    return failure.cause if error.reason is Reason.ABORTED else f"{failure.error}: {failure.cause}{hint}"
 
 
 def _reason_to_wait(error: ApiError | StoreError) -> Reason:

@@ -23,6 +23,7 @@ from tests.cluster.s3 import S3Server
 Json = dict[str, Any]
 WAIT_SECONDS: Final = 60.0
 WATCH_SECONDS: Final = 120
+GONE: Final = 410
 SECRET: Final = "s3"
 MERGE_PATCH: Final = "application/merge-patch+json"
 
@@ -57,10 +58,11 @@ class Space:
             await self.client.request("DELETE", self.path("secrets", name))
         await self.client.request("POST", self.path("secrets"), body)
 
-    async def create(self, spec: Json, name: str = "") -> Run:
+    async def create(self, spec: Json, name: str = "", labels: dict[str, str] | None = None) -> Run:
         """Make a MapRun. Errors: `ApiError`."""
         name = name or f"run-{uuid.uuid4().hex[:6]}"
-        body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec}
+        metadata = {"name": name, "labels": labels or {}}
+        body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
         path = self.path(PLURAL, group=f"{GROUP}/{VERSION}")
         made = json.loads(await self.client.request("POST", path, body, {"fieldValidation": "Strict"}))
         return Run(self, name, made["metadata"]["uid"])
@@ -157,6 +159,21 @@ class Seen:
     events: list[tuple[str, Json]] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
 
+    def add(self, kind: str, each: Json) -> None:
+        """An event has arrived."""
+        self.events.append((kind, each))
+        self.times.append(time.monotonic())
+
+    def replace(self, items: list[Json]) -> None:
+        """Behind a gap this is what there is."""
+        there = {each["metadata"]["uid"] for each in items}
+        known = {each["metadata"]["uid"]: (kind, each) for kind, each in self.events}
+        for uid, (kind, each) in known.items():
+            if kind != "DELETED" and uid not in there:
+                self.add("DELETED", each)
+        for each in items:
+            self.add("MODIFIED", each)
+
     def of(self, run: Run) -> Iterator[tuple[str, Json]]:
         """The events of a run's Jobs."""
         for kind, each in self.events:
@@ -166,6 +183,12 @@ class Seen:
     def created(self, run: Run) -> dict[str, tuple[int, int]]:
         """Every Job of the run that ever was: uid → (child, attempt)."""
         return {each["metadata"]["uid"]: attempt_of(each) for _, each in self.of(run)}
+
+    def live(self, run: Run) -> set[str]:
+        """The uids of those that were not deleted yet."""
+        return {each["metadata"]["uid"] for kind, each in self.of(run)} - {
+            each["metadata"]["uid"] for kind, each in self.of(run) if kind == "DELETED"
+        }
 
     def most_at_once(self, run: Run) -> int:
         """The most Jobs of the run that were there at one time."""
@@ -183,28 +206,55 @@ def attempt_of(job: Json) -> tuple[int, int]:
     return int(labels["maprun.dev/child"]), int(labels["maprun.dev/attempt"])
 
 
+@dataclass
+class Watch:
+    """A watch of a collection that fills `seen`. `version` is where it has come to."""
+
+    client: ClusterClient
+    path: str
+    seen: Seen = field(default_factory=Seen)
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    version: str = ""
+
+    async def go_on(self) -> None:
+        """The server may end a watch, or be away; the next one goes on where it ended."""
+        await self._list()
+        self.ready.set()
+        while True:
+            try:
+                await self._follow()
+            except ApiError as error:
+                if not error.unavailable:
+                    raise
+                await asyncio.sleep(0.2)
+
+    async def _list(self) -> list[Json]:
+        found = json.loads(await self.client.request("GET", self.path))
+        self.version = found["metadata"]["resourceVersion"]
+        return list(found["items"])
+
+    async def _follow(self) -> None:
+        query = {"watch": "1", "resourceVersion": self.version, "timeoutSeconds": str(WATCH_SECONDS)}
+        async for line in lines(self.client.stream(self.path, query, WATCH_SECONDS)):
+            event = json.loads(line)
+            if event["type"] == "ERROR":  # a server that was started again knows nothing of that version
+                assert event["object"]["code"] == GONE, event
+                return self.seen.replace(await self._list())
+            self.seen.add(event["type"], event["object"])
+            self.version = event["object"]["metadata"]["resourceVersion"]
+        return None
+
+
 @asynccontextmanager
 async def watching(client: ClusterClient, path: str) -> AsyncIterator[Seen]:
-    """Watch a collection in the background, from now on; nothing is missed."""
-    seen = Seen()
-    ready = asyncio.Event()
-
-    async def watch() -> None:
-        version = json.loads(await client.request("GET", path))["metadata"]["resourceVersion"]
-        ready.set()
-        while True:  # the server may end a watch at any time; the next one goes on where it ended
-            query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": str(WATCH_SECONDS)}
-            async for line in lines(client.stream(path, query, WATCH_SECONDS)):
-                event = json.loads(line)
-                assert event["type"] != "ERROR", event
-                version = event["object"]["metadata"]["resourceVersion"]
-                seen.events.append((event["type"], event["object"]))
-                seen.times.append(time.monotonic())
-
-    task = asyncio.create_task(watch())
+    """Watch a collection in the background, from now on; nothing is missed, but what comes and goes while a server is
+    started again.
+    """
+    watch = Watch(client, path)
+    task = asyncio.create_task(watch.go_on())
     try:
-        await until(lambda: _either(ready, task))
-        yield seen
+        await until(lambda: _either(watch.ready, task))
+        yield watch.seen
         assert not task.done(), f"the watch ended: {task}"
     finally:
         task.cancel()

@@ -96,7 +96,7 @@ def read(kubectl: Kubectl, name: str = "good", *more: str) -> Json:
 def report(kubectl: Kubectl, status: str, name: str = "good") -> None:
     """What the operator would write about a run."""
     told = {"type": "Succeeded", "status": status, "reason": "Odd", "message": "It is so.", "lastTransitionTime": TIME}
-    written: Json = {"conditions": [told]} | ({} if status == "Unknown" else {"completionTime": TIME})
+    written: Json = {"conditions": [told], "completionTime": None if status == "Unknown" else TIME}
     good(
         kubectl, "patch", "mapruns", name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": written})
     )
@@ -229,9 +229,41 @@ def test_an_immutable_field_says_what_can_be_done(kubectl: Kubectl) -> None:
     applied(kubectl, "team", TEAM)
     said = bad(kubectl, "patch", "mr", "good", "--type=merge", "-p", '{"spec": {"itemsPath": "$.x"}}')
     assert (
-        "spec.itemsPath: Invalid value: cannot be changed; only maxConcurrency, toleratedFailureCount, "
-        "toleratedFailurePercentage can. To run something else, create another MapRun"
+        "spec.itemsPath: Invalid value: cannot be changed; only abort, maxConcurrency, redriveFilter, redrives, "
+        "suspend, timeoutSeconds, toleratedFailureCount, toleratedFailurePercentage, ttlSecondsAfterFinished can. "
+        "To run something else, create another MapRun"
     ) in said
+
+
+def test_a_run_that_has_ended_says_what_can_be_done(kubectl: Kubectl) -> None:
+    applied(kubectl, "team", TEAM)
+    report(kubectl, "False")
+    assert (
+        "spec.maxConcurrency: Invalid value: cannot be changed: the run has ended. "
+        "To run again what did not succeed, raise redrives in the same edit"
+    ) in bad(kubectl, "patch", "mr", "good", "--type=merge", "-p", '{"spec": {"maxConcurrency": 9}}')
+    assert "patched" in good(
+        kubectl, "patch", "mr", "good", "--type=merge", "-p", '{"spec": {"maxConcurrency": 9, "redrives": 1}}'
+    )
+
+
+def test_an_abort_goes_away_with_a_redrive_only(kubectl: Kubectl) -> None:
+    applied(kubectl, "team", TEAM)
+    applied(kubectl, "on-call", only(abort=True))
+    assert "spec.abort: Invalid value: cannot be taken back." in applied(kubectl, "on-call", only(abort=False), bad)
+    assert "spec.redrives: Invalid value: cannot be raised while abort is true" in applied(
+        kubectl, "on-call", only(abort=True, redrives=1), bad
+    )
+    applied(kubectl, "on-call", only(abort=False, redrives=1))
+
+
+def test_a_manager_that_gives_its_redrives_up_is_told(kubectl: Kubectl) -> None:
+    """A field that nobody sets any more goes back to its default, which would be fewer."""
+    applied(kubectl, "team", TEAM)
+    applied(kubectl, "on-call", only(redrives=1))
+    assert "spec.redrives: Invalid value: cannot be lowered: each redrive is made once" in applied(
+        kubectl, "on-call", only(), bad
+    )
 
 
 def test_a_large_input_needs_the_servers_apply(kubectl: Kubectl) -> None:
@@ -380,9 +412,9 @@ def test_the_commands_of_the_page_work_one_after_the_other(
     commands = re.findall(r"^\$ kubectl (.*)$", "".join(blocks("console")), re.MULTILINE)
     assert len(commands) >= 9
     for command in commands:
+        if command.startswith(("wait", "patch")):  # it has ended, and goes on
+            report(kubectl, "True" if command.startswith("wait") else "Unknown", "airports")
         said = good(kubectl, *shlex.split(command))
-        if command.startswith("apply --server-side -k"):
-            report(kubectl, "True", "airports")
     assert "patched" in said
     assert read(kubectl, "airports")["spec"]["toleratedFailureCount"] == 3
 

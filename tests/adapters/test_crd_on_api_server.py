@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,11 +12,11 @@ import msgspec
 import pytest
 from kubernetes import client, config
 
-from maprun.model import GROUP, PLURAL, VERSION
+from maprun.model import GROUP, MUTABLE, PLURAL, VERSION
 from maprun.model_status import Counts
 from tests.adapters.job_runs import install
 from tests.cluster.cluster import Cluster
-from tests.spec_cases import BAD, GOOD, Case, Json, get_object, listing, resource
+from tests.spec_cases import BAD, EDITS, GOOD, Case, Edit, Json, get_object, listing, resource
 
 NAMESPACE = "default"
 INVALID, BAD_REQUEST = 422, 400
@@ -143,17 +144,24 @@ RUNNING["spec"] |= {
 }
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param({"maxConcurrency": 7}, id="maxConcurrency"),
-        pytest.param({"toleratedFailurePercentage": "12.5"}, id="toleratedFailurePercentage"),
-        pytest.param({"toleratedFailureCount": 3}, id="toleratedFailureCount"),
-    ],
-)
-def test_limits_may_change_while_running(server: Server, stored: Callable[[Json], Json], change: Json) -> None:
-    stored(RUNNING)
-    assert change.items() <= server.change("running", change)["spec"].items()
+@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.sentence)
+def test_an_edit_is_taken_or_refused_as_python_says(server: Server, stored: Callable[[Json], Json], edit: Edit) -> None:
+    name = stored(resource(**edit.before))["metadata"]["name"]
+    server.report(name, ENDED if edit.ended else FULL_STATUS)
+    change = dict.fromkeys(edit.before) | edit.after
+    if not edit.field:
+        assert edit.after.items() <= server.change(name, change)["spec"].items()
+        return
+    status, causes, message = refused(lambda: server.change(name, change))
+    assert status == INVALID, message
+    assert [field for field, _ in causes] == [f"spec.{edit.field}"]
+    assert edit.words in message
+
+
+def test_the_status_of_an_ended_run_is_the_operators_to_change(server: Server, stored: Callable[[Json], Json]) -> None:
+    stored(resource(redrives=1, abort=True))
+    server.report("good", ENDED)
+    assert "completionTime" not in server.report("good", {"completionTime": None})["status"]
 
 
 @pytest.mark.parametrize(
@@ -226,9 +234,12 @@ FULL_STATUS = {
     "itemCounts": dict.fromkeys(COUNTERS, 0) | {"total": 99, "running": 11, "succeeded": 77, "failed": 5, "pending": 6},
     "maxConcurrency": 50,
     "retries": 8,
+    "redriveCount": 2,
+    "redriveTime": "2026-01-02T05:04:05Z",
     "resultWriterDetails": {"bucket": "results", "key": "airports/manifest.json"},
     "output": [1, None],
 }
+ENDED = FULL_STATUS | {"completionTime": "2026-01-02T06:04:05Z"}
 
 
 def test_the_status_has_its_own_door(server: Server, stored: Callable[[Json], Json]) -> None:
@@ -246,7 +257,13 @@ def test_the_status_has_its_own_door(server: Server, stored: Callable[[Json], Js
         ),
         pytest.param(
             ["-o", "wide"],
-            {"PENDING": "6", "CONCURRENCY": "50", "RETRIES": "8", "RESULTS": "airports/manifest.json"},
+            {
+                "PENDING": "6",
+                "CONCURRENCY": "50",
+                "RETRIES": "8",
+                "REDRIVES": "2",
+                "RESULTS": "airports/manifest.json",
+            },
             id="wide",
         ),
     ],
@@ -267,3 +284,12 @@ def test_kubectl_explain_is_the_manual(cluster: Cluster) -> None:
     eventually(lambda: "errorEquals" in explained())
     text = cluster.kubectl("explain", "mapruns.spec.maxConcurrency").stdout
     assert "Most child executions at once, or a JSONata expression for it." in " ".join(text.split())
+
+
+@pytest.mark.parametrize("field", sorted(MUTABLE))
+def test_kubectl_explain_says_when_a_lever_may_be_moved(cluster: Cluster, field: str) -> None:
+    def explained() -> str:
+        return " ".join(cluster.kubectl("explain", f"mapruns.spec.{field}", check=False).stdout.split())
+
+    eventually(lambda: "DESCRIPTION" in explained())
+    assert re.search(r"[Mm]ay be changed|may only be raised|Taken back only", explained())

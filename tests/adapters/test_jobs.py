@@ -10,7 +10,7 @@ import pytest
 
 from maprun.adapters import jobs_starting
 from maprun.adapters.cluster import ApiError
-from maprun.core import children
+from maprun.core import children, starting
 from maprun.core.scheduling import Observation
 from maprun.errors import StatesError
 from maprun.records import Attempt, Batch, ChildStatus
@@ -28,6 +28,7 @@ from tests.adapters.job_runs import (
     spec_of,
     until,
 )
+from tests.adapters.operator_runs import MERGE_PATCH
 from tests.cluster.cluster import Cluster
 
 LARGE = b'"' + b"x" * 200_000 + b'"'
@@ -226,6 +227,35 @@ async def test_what_no_node_can_take_waits_and_says_so(cluster: Cluster) -> None
         seen = await run.sees(lambda seen: seen.waiting)
         assert "waits for a node" in seen.waiting
         assert seen.active == {0: 1}
+
+
+async def test_a_suspended_job_is_waited_for_also_when_it_is_suspended_again_while_it_runs(cluster: Cluster) -> None:
+    """As Kueue does it: a Job is made suspended, resumed when it is admitted, and suspended again to preempt it."""
+    made = spec_of({}, {"maprun.dev/test-outcome": "hang", "maprun.dev/test-duration": "0s"})
+    made.item_processor.job_template["spec"]["suspend"] = True
+    async with running(cluster, made) as run:
+        attempt = run.launch()
+        waits = Observation({0: 1}, waiting=starting.SUSPENDED)
+        assert await run.sees(lambda seen: seen.waiting) == waits
+        assert await run.pods() == []
+        await suspend(run, attempt, False)
+        await until(lambda: run.pods("Running"), bool)
+        assert await run.sees(lambda seen: not seen.waiting) == Observation({0: 1})
+        await suspend(run, attempt, True)
+        assert await run.sees(lambda seen: seen.waiting) == waits
+        await until(run.pods, empty)
+        await suspend(run, attempt, False)
+        await until(lambda: run.pods("Running"), bool)
+        assert run.launcher.observe().finished == ()
+        (pod,) = await run.pods()
+        cluster.kubectl("annotate", "pod", pod, "--overwrite", "maprun.dev/test-outcome=succeed")
+        assert (await run.outcome()).status is ChildStatus.SUCCEEDED
+
+
+async def suspend(run: Running, attempt: Attempt, held: bool) -> None:
+    """Suspend the attempt's Job, or resume it."""
+    path = f"{JOBS}/{children.job_name(run.run.name, attempt)}"
+    await run.client.request("PATCH", path, {"spec": {"suspend": held}}, content_type=MERGE_PATCH)
 
 
 async def test_what_belongs_to_a_run_goes_with_it(cluster: Cluster) -> None:

@@ -44,6 +44,15 @@ async def test_a_status_is_merged(client: ClusterClient, run: RunRef) -> None:
     assert (status["maxConcurrency"], status["redriveCount"]) == (4, 0)
 
 
+async def test_a_status_loses_what_it_is_to_be_without_whether_it_was_there_or_not(
+    client: ClusterClient, run: RunRef
+) -> None:
+    await patch_status(client, run, {"redriveCount": 0, "completionTime": "2026-01-02T03:04:05Z", "output": None})
+    await patch_status(client, run, {"redriveCount": 1}, ["completionTime", "output", "outputLocation"])
+    status = msgspec.json.decode(await client.request("GET", f"{RUNS}/{run.name}"))["status"]
+    assert status == {"redriveCount": 1}
+
+
 async def test_a_status_never_reaches_another_run_of_the_same_name(client: ClusterClient, run: RunRef) -> None:
     other = msgspec.structs.replace(run, uid="11111111-2222-3333-4444-555555555555")
     with pytest.raises(ApiError) as caught:

@@ -95,11 +95,11 @@ async def test_forty_items_five_at_a_time(here: Space, cluster_fake: Cluster) ->
     assert_at_most_one_patch_a_second(changes, run)
     assert await told(run) == ["Started", "Planned", "Succeeded"]
     header, row = cluster_fake.kubectl("get", "mapruns", run.name, f"-n={HERE}", "-o=wide").stdout.splitlines()
-    names = "NAME STATUS TOTAL RUNNING SUCCEEDED FAILED AGE PENDING CONCURRENCY RETRIES RESULTS"
+    names = "NAME STATUS TOTAL RUNNING SUCCEEDED FAILED AGE PENDING CONCURRENCY RETRIES REDRIVES RESULTS"
     assert header.split() == names.split()
     shown = dict(zip(names.split(), row.split(), strict=False))
     assert shown.pop("AGE")
-    assert " ".join(shown.values()) == f"{run.name} Succeeded 40 0 40 0 0 5 0"
+    assert " ".join(shown.values()) == f"{run.name} Succeeded 40 0 40 0 0 5 0 0"
 
 
 async def untouched(run: Run) -> bool:

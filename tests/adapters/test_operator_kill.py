@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
@@ -39,6 +38,7 @@ from tests.adapters.operator_runs import (
 )
 from tests.cluster.cluster import Cluster
 from tests.cluster.s3 import S3Server
+from tests.faults.proof import neutral
 from tests.operator_process import OperatorProcess, eventually
 
 ITEMS: Final = 120
@@ -49,8 +49,6 @@ ENDS_SECONDS: Final = 90.0
 STOP_SECONDS: Final = 5.0
 FLAKY: Final = {"failing-attempts": "1", "message": '{"done":true}', "duration": "0.3s"}
 RETRY: Final = [{"errorEquals": ["States.ALL"], "intervalSeconds": 1, "maxAttempts": 2}]
-DATE: Final = re.compile(r'"\d{4}-\d\d-\d\dT[0-9:.]+Z"')
-SIZE: Final = re.compile(r'"Size":\d+')
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +90,11 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(cluster: Cluster, server: S3Server, name: str, folder: Path, state: str) -> AsyncIterator[Scene]:
-    """Nothing runs yet."""
-    options = [f"--namespace={name}"]
+async def scene(
+    cluster: Cluster, server: S3Server, name: str, folder: Path, state: str, *, everywhere: bool = False
+) -> AsyncIterator[Scene]:
+    """Nothing runs yet. Live runs have a finalizer when the operator drives those of all namespaces."""
+    options = [] if everywhere else [f"--namespace={name}"]
     operator = OperatorProcess(folder, cluster.kubeconfig, state, options, server)
     async with AsyncExitStack() as stack:
         (space,) = await stack.enter_async_context(spaces(cluster, name))
@@ -130,17 +130,6 @@ def undisturbed(cluster: Cluster, server: S3Server, tmp_path_factory: pytest.Tem
 
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         return runner.run(run_it())
-
-
-def neutral(results: Results, run: Run) -> dict[str, str]:
-    """The files by name, without dates, sizes, uid, name and bucket of the run."""
-    found = {}
-    for key, data in {results.key: results.manifest, **results.files}.items():
-        text = SIZE.sub('"Size":0', DATE.sub('"date"', data.decode()))
-        for own, general in ((run.uid, "uid"), (run.name, "name"), (results.bucket, "bucket"), (run.space.name, "ns")):
-            text = text.replace(own, general)
-        found[key.rsplit("/", 1)[1]] = text
-    return found
 
 
 def assert_whole(at: Scene, run: Run, status: Json) -> None:
@@ -221,16 +210,18 @@ async def test_an_operator_that_is_asked_to_stop_leaves_its_jobs_to_the_next(
         assert set(Counter(at.seen.created(run).values()).values()) == {1}
 
 
-async def test_a_run_that_is_deleted_while_no_operator_runs_goes_with_the_next(
-    cluster: Cluster, server: S3Server, tmp_path: Path
+@pytest.mark.parametrize("everywhere", [True, False], ids=["waits for the next", "goes at once without a finalizer"])
+async def test_a_run_that_is_deleted_while_no_operator_runs(
+    cluster: Cluster, server: S3Server, tmp_path: Path, everywhere: bool
 ) -> None:
-    async with scene(cluster, server, "deleted", tmp_path, state_of("directory", tmp_path, server)) as at:
+    name, state = f"deleted-{everywhere}".lower(), state_of("directory", tmp_path, server)
+    async with scene(cluster, server, name, tmp_path, state, everywhere=everywhere) as at:
         run = await at.create(maxConcurrency=3, pod={"outcome": "hang"})
         at.operator.start().await_ready()
         await run.until(lambda status: status.get("itemCounts", {}).get("running") == 3)
         at.operator.kill()
         await run.delete()
-        assert not await run.gone()
+        assert await run.gone() is not everywhere
         at.operator.start()
         await until(run.gone)
         await until(lambda: jobless(run))

@@ -18,7 +18,7 @@ from maprun.adapters.stores import BucketsRef
 from maprun.errors import StatesError
 from maprun.records import Outcome
 from tests.cluster.s3 import S3Server
-from tests.unit.finished_run import Finished, succeeded, writer
+from tests.unit.finished_run import DONE, FAILED, Finished, failed, redriven, succeeded, writer
 
 
 class Bucket:
@@ -43,9 +43,9 @@ class Bucket:
         unfinished: list[Any] = self._client.list_multipart_uploads(Bucket=self.name).get("Uploads", [])
         return unfinished
 
-    def listed(self) -> dict[str, dict[str, int]]:
-        """The manifest: category → key → size."""
-        manifest = json.loads(self.read("p/6a1f/manifest.json"))
+    def listed(self, redrive: str = "") -> dict[str, dict[str, int]]:
+        """The manifest, or that of a redrive: category → key → size."""
+        manifest = json.loads(self.read(f"p/6a1f/{redrive}manifest.json"))
         assert manifest["DestinationBucket"] == self.name
         return {
             name: {each["Key"]: each["Size"] for each in entries} for name, entries in manifest["ResultFiles"].items()
@@ -87,6 +87,29 @@ async def test_a_full_file_is_followed_by_the_next(tmp_path: Path, bucket: Bucke
     assert found == list(range(10))
     assert bucket.head(next(iter(files)))["ContentType"] == "binary/octet-stream"
     assert bucket.head(exported.manifest)["ContentType"] == "application/octet-stream"
+
+
+@pytest.mark.parametrize(
+    "config", [*FORMS, pytest.param({"transformation": "COMPACT", "outputType": "PARQUET"}, id="P")]
+)
+async def test_the_manifest_of_a_redrive_lists_the_files_of_all_rounds(
+    tmp_path: Path, bucket: Bucket, config: dict[str, str]
+) -> None:
+    """Also the one of a redrive in which nothing succeeded; an upload of no bytes is one, too."""
+    run, asked = Finished(tmp_path, 3), {"resultWriter": writer(bucket.name, **config), "buckets": bucket.buckets}
+    await run.round(FAILED, [*outputs(1, 10), failed(1), failed(2)], **asked)
+    await run.round(FAILED, [redriven(1, 1)], [failed(1, attempt=2)], **asked)
+    await run.round(DONE, [redriven(2, 1, 2)], [succeeded(n, b"[]", attempt=3) for n in (1, 2)], **asked)
+    files = bucket.listed("Redrive-2/")["SUCCEEDED"]
+    name = f"SUCCEEDED_0.{config.get('outputType', 'JSON').lower()}"
+    assert list(files) == [f"p/6a1f/{folder}{name}" for folder in ("", "Redrive-1/", "Redrive-2/")]
+    assert [bucket.head(key)["ContentLength"] for key in files] == list(files.values())
+    assert bucket.listed("Redrive-1/")["FAILED"].keys() == {f"p/6a1f/Redrive-1/FAILED_0.{failures(config)}"}
+
+
+def failures(config: dict[str, str]) -> str:
+    """The extension of files with failures: Parquet holds outputs only."""
+    return "jsonl" if config.get("outputType") == "JSONL" else "json"
 
 
 def records(content: bytes, extension: str) -> list[Any]:

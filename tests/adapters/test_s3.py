@@ -121,6 +121,16 @@ def test_a_listing_follows_all_pages(store: S3Store, access: S3Access, bucket: s
     assert [info.key for info in store.list("rows/", start_after="rows/1003")] == ["rows/1004", "rows/1005"]
 
 
+def test_folders_are_those_directly_below_a_prefix(store: S3Store, access: S3Access, bucket: str) -> None:
+    client = s3.client(access)
+    for key in ("a/key", "a/b/key", "a/b/c/key", "a-b/key", "file"):
+        client.put_object(Bucket=bucket, Key=key, Body=b"")
+    assert list(store.folders()) == ["a-b/", "a/"]
+    assert list(store.folders("a/")) == ["a/b/"]
+    assert list(store.folders("none/")) == []
+    assert list(S3Store(client, bucket, "a/").folders()) == ["b/"]
+
+
 def test_a_listing_tells_size_time_and_a_quoted_etag(store: S3Store, access: S3Access, bucket: str) -> None:
     store.create("key", b"data")
     (info,) = store.list()

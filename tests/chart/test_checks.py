@@ -14,6 +14,7 @@ TOGETHER: Final = "These values do not fit together:\n- "
 MONITORED: Final = {"serviceMonitor": {"enabled": True}}
 ROLE: Final = {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/maprun"}}
 IN_S3: Final = {"url": "s3://bucket/prefix"}
+EVERYWHERE: Final = ["ReadWriteMany"]
 OF_A_SERVER: Final = "oneOperatorOfARun"
 """The check that looks into the cluster: test_two_releases.py."""
 
@@ -28,6 +29,15 @@ CONTRADICTIONS: Final[tuple[tuple[str, Json, str], ...]] = (
     ("stateUrl", {"state": {"url": "s3://b/x y"}}, "state.url: s3://b/x y is not of the form"),
     ("stateUrl", {"state": {"url": "s3://b/x?y"}}, "state.url: s3://b/x?y is not of the form"),
     ("oneState", {"state": {**IN_S3, "volume": {"existingClaim": "c"}}}, "state.volume.existingClaim: the state is in"),
+    ("operatorsShareTheState", {"replicas": 2}, "replicas: 2 operators run on different nodes, which cannot all mount"),
+    (
+        *("operatorsShareTheState", {"replicas": 3, "state": {"volume": {"accessModes": ["ReadWriteOncePod"]}}}),
+        "replicas: 3 operators run on different nodes, which cannot all mount a volume with ReadWriteOncePod; keep",
+    ),
+    (
+        *("operatorsShareTheState", {"replicas": 2, "state": {"volume": {"existingClaim": "mine"}}}),
+        "replicas: 2 operators run on different nodes, which cannot all mount a volume with ReadWriteOnce; keep",
+    ),
     ("s3Urls", {"s3": {"endpoint": "s3.example.com:9000"}}, "s3.endpoint: must be http://host or https://host"),
     ("s3Urls", {"s3": {"allowedEndpoints": ["https://a.example.com", "b"]}}, "s3.allowedEndpoints[1]: must be http"),
     ("s3Urls", {"s3": {"allowedEndpoints": ["https://a.example.com/b"]}}, "s3.allowedEndpoints[0]: must be http"),
@@ -68,6 +78,10 @@ CONTRADICTIONS: Final[tuple[tuple[str, Json, str], ...]] = (
         "extraEnv: MAPRUN_STATE is set by the chart; use the value state.url",
     ),
     (
+        *("ownVariables", {"extraEnv": [{"name": "MAPRUN_LEASE", "value": "a/b"}]}),
+        "extraEnv: MAPRUN_LEASE is set by the chart; use the value fullnameOverride",
+    ),
+    (
         "ownVariables",
         {
             "state": IN_S3,
@@ -83,6 +97,14 @@ CONTRADICTIONS: Final[tuple[tuple[str, Json, str], ...]] = (
 
 SOUND: Final[tuple[tuple[str, Json], ...]] = (
     # near a contradiction, and none
+    ("one operator on a volume", {"replicas": 1}),
+    ("one operator with its state in S3", {"replicas": 1, "state": IN_S3}),
+    ("three operators with their state in S3", {"replicas": 3, "state": IN_S3}),
+    ("two operators on a volume of all nodes", {"replicas": 2, "state": {"volume": {"accessModes": EVERYWHERE}}}),
+    (
+        "two operators on a volume of all nodes that is there already",
+        {"replicas": 2, "state": {"volume": {"existingClaim": "mine", "accessModes": EVERYWHERE}}},
+    ),
     ("a registry with a port has no tag", {"image": {"repository": "a.example.com:5000/b/c"}}),
     (
         "an account of one's own has credentials",
@@ -119,6 +141,10 @@ WRONG: Final[tuple[tuple[Json, str], ...]] = (
     ({"resources": {"request": {}}}, "at '/resources': additional properties 'request' not allowed"),
     ({"affinity": {"pod": {}}}, "at '/affinity': additional properties 'pod' not allowed"),
     ({"replicaCount": 2}, "at '': additional properties 'replicaCount' not allowed"),
+    ({"replicas": 0}, "at '/replicas'"),
+    ({"replicas": "2"}, "at '/replicas'"),
+    ({"childrenPerNamespace": -1}, "at '/childrenPerNamespace': minimum: got -1, want 0"),
+    ({"childrenInAll": "many"}, "at '/childrenInAll': got string, want integer"),
     ({"childrenPerRun": 0}, "at '/childrenPerRun': minimum: got 0, want 1"),
     ({"childrenPerRun": 10_001}, "at '/childrenPerRun': maximum"),
     ({"childrenPerRun": "100"}, "at '/childrenPerRun': got string, want integer"),

@@ -60,8 +60,8 @@ def test_the_namespace_takes_only_pods_that_are_locked_up(build: Build, base: st
 
 @pytest.mark.parametrize("base", BASES)
 def test_it_is_complete(helm: Path, build: Build, base: str) -> None:
-    """What helm would make is there; the volume only where the state lies on it."""
-    wanted = {key(each) for each in render(helm).objects} | {("Namespace", "maprun")}
+    """What helm would make is there, without its hook; the volume only where the state lies on it."""
+    wanted = {key(each) for each in render(helm, {"leaveHook": {"enabled": False}}).objects} | {("Namespace", "maprun")}
     without = {("PersistentVolumeClaim", "maprun-state")} if base == "deploy/s3-state" else set()
     assert {key(each) for each in build(base).objects} == wanted - without
 
@@ -69,6 +69,12 @@ def test_it_is_complete(helm: Path, build: Build, base: str) -> None:
 def key(each: Json) -> tuple[str, str]:
     """Kind and name."""
     return each["kind"], each["metadata"]["name"]
+
+
+@pytest.mark.parametrize(("base", "state"), [("deploy", {}), ("deploy/s3-state", {"url": "s3://bucket/prefix"})])
+def test_there_are_as_many_operators_as_helm_would_make(helm: Path, build: Build, base: str, state: Json) -> None:
+    made, wanted = (each.the("Deployment")["spec"] for each in (build(base), render(helm, {"state": state})))
+    assert (made["replicas"], made["strategy"]) == (wanted["replicas"], wanted["strategy"])
 
 
 def test_the_state_lies_on_the_volume(build: Build) -> None:

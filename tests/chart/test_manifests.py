@@ -26,6 +26,9 @@ CLUSTER_SCOPED: Final = {
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
 }
+IN_S3: Final = {"url": "s3://b/p"}
+EVERYWHERE: Final = {"volume": {"accessModes": ["ReadWriteMany"]}}
+NEXT_FIRST: Final = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 SPREAD: Final = {"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
 
 
@@ -51,20 +54,31 @@ ROWS: Final = (
     ("imagePullSecrets", [{"name": "r"}], {}, "Deployment", f"{POD}/imagePullSecrets", [{"name": "r"}]),
     ("namespaces", [], {}, "ClusterRoleBinding", "/subjects/0/name", "maprun"),
     ("namespaces", ["a"], {}, "ClusterRoleBinding", "", ABSENT),
-    ("namespaces", ["a"], {}, "RoleBinding", "/metadata/namespace", "a"),
-    ("namespaces", ["a"], {}, "RoleBinding", "/subjects/0/namespace", NAMESPACE),
-    ("namespaces", ["a"], {}, "RoleBinding", "/roleRef/kind", "Role"),
     (
         *("namespaces", ["a", "b"], {}, "ValidatingAdmissionPolicy"),
         "/spec/matchConstraints/namespaceSelector/matchExpressions/0/values",
         ["a", "b"],
     ),
+    ("replicas", "", {}, "Deployment", "/spec/replicas", 1),
+    ("replicas", "", {}, "Deployment", "/spec/strategy", {"type": "Recreate"}),
+    ("replicas", "", {"state": IN_S3}, "Deployment", "/spec/replicas", 2),
+    ("replicas", "", {"state": IN_S3}, "Deployment", "/spec/strategy", NEXT_FIRST),
+    ("replicas", "", {"state": EVERYWHERE}, "Deployment", "/spec/replicas", 2),
+    ("replicas", "", {"state": EVERYWHERE}, "Deployment", "/spec/strategy", NEXT_FIRST),
+    ("replicas", 3, {"state": IN_S3}, "Deployment", "/spec/replicas", 3),
+    ("replicas", 1, {"state": IN_S3}, "Deployment", "/spec/strategy", NEXT_FIRST),
+    ("childrenPerNamespace", 0, {}, "env", "MAPRUN_NAMESPACE_CEILING", ABSENT),
+    ("childrenPerNamespace", 1_000_000, {}, "env", "MAPRUN_NAMESPACE_CEILING", "1000000"),
+    ("childrenInAll", 0, {}, "env", "MAPRUN_CLUSTER_CEILING", ABSENT),
+    ("childrenInAll", 500, {}, "env", "MAPRUN_CLUSTER_CEILING", "500"),
     ("childrenPerRun", 10_000, {}, "env", "MAPRUN_CEILING", "10000"),
     ("state.url", "s3://b/p", {}, "env", "MAPRUN_STATE", "s3://b/p"),
     ("state.url", "s3://b/p", {}, "PersistentVolumeClaim", "", ABSENT),
     ("state.url", "s3://b/p", {}, "Deployment", f"{POD}/volumes/1", ABSENT),
     ("state.url", "s3://b/p", {}, "Deployment", f"{CONTAINER}/volumeMounts/1", ABSENT),
     ("state.url", "", {}, "env", "MAPRUN_STATE", ABSENT),
+    ("state.keepWhenRunIsDeleted", False, {}, "env", "MAPRUN_KEEP_STATE", ABSENT),
+    ("state.keepWhenRunIsDeleted", True, {}, "env", "MAPRUN_KEEP_STATE", "true"),
     ("state.volume.size", "7Gi", {}, "PersistentVolumeClaim", "/spec/resources/requests/storage", "7Gi"),
     ("state.volume.storageClass", "", {}, "PersistentVolumeClaim", "/spec/storageClassName", ABSENT),
     ("state.volume.storageClass", "fast", {}, "PersistentVolumeClaim", "/spec/storageClassName", "fast"),
@@ -191,6 +205,15 @@ ROWS: Final = (
         *("podDisruptionBudget.maxUnavailable", "50%", {"podDisruptionBudget": {"enabled": True}}),
         *("PodDisruptionBudget", "/spec/maxUnavailable", "50%"),
     ),
+    ("leaveHook.enabled", False, {}, "Job", "", ABSENT),
+    ("leaveHook.enabled", True, {}, "Job", "/metadata/annotations/helm.sh~1hook", "pre-delete"),
+    ("leaveHook.enabled", True, {}, "Job", f"{CONTAINER}/args", ["leave", f"--lease={NAMESPACE}/maprun"]),
+    ("namespaces", ["a", "b"], {}, "Job", f"{CONTAINER}/args/3", "--namespace=b"),
+    ("nodeSelector", {"a": "b"}, {}, "Job", f"{POD}/nodeSelector", {"a": "b"}),
+    ("podLabels", {"a": "b"}, {}, "Job", "/spec/template/metadata/labels/a", "b"),
+    ("podAnnotations", {"a": "b"}, {}, "Job", "/spec/template/metadata/annotations", {"a": "b"}),
+    ("extraEnv", [{"name": "A", "value": "b"}], {}, "Job", f"{CONTAINER}/env", [{"name": "A", "value": "b"}]),
+    ("fullnameOverride", "mine", {}, "env", "MAPRUN_LEASE", f"{NAMESPACE}/mine"),
     ("priorityClassName", "high", {}, "Deployment", f"{POD}/priorityClassName", "high"),
     ("resources", {"limits": {"memory": "2Gi"}}, {}, "Deployment", f"{CONTAINER}/resources/limits/memory", "2Gi"),
     ("resources", {"limits": {"memory": "2Gi"}}, {}, "Deployment", f"{CONTAINER}/resources/requests/cpu", "100m"),
@@ -280,17 +303,23 @@ def test_every_object_is_labelled_and_has_one_home(helm: Path, values: Json) -> 
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["Deployment", "Service", "ServiceMonitor", "NetworkPolicy", "PodDisruptionBudget"],
-)
+SELECTING: Final = ("Deployment", "Service", "ServiceMonitor", "NetworkPolicy", "PodDisruptionBudget")
+
+
+@pytest.mark.parametrize("kind", SELECTING)
 def test_what_selects_finds_the_pod_or_the_service(helm: Path, kind: str) -> None:
     manifests = render(helm, SETS["all at once"])
+    target = manifests.the("Service") if kind == "ServiceMonitor" else manifests.pod
+    assert chosen_by(manifests, kind, target["metadata"]["labels"])
+
+
+def chosen_by(manifests: Manifests, kind: str, labels: dict[str, str]) -> bool:
+    """Whether the only object of the kind selects what has these labels."""
     spec = manifests.the(kind)["spec"]
     selector = spec.get("podSelector", spec.get("selector"))
-    selector = selector.get("matchLabels", selector)
-    target = manifests.the("Service") if kind == "ServiceMonitor" else manifests.pod
-    assert selector.items() <= target["metadata"]["labels"].items()
+    wanted = [each for each in selector.get("matchExpressions", ()) if each["operator"] == "In"]
+    exactly = selector.get("matchLabels", {} if wanted else selector)
+    return exactly.items() <= labels.items() and all(labels.get(each["key"]) in each["values"] for each in wanted)
 
 
 def test_the_operator_is_locked_up(helm: Path) -> None:
@@ -304,8 +333,52 @@ def test_the_operator_is_locked_up(helm: Path) -> None:
     }
     assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
     assert render(helm).the("ServiceAccount")["automountServiceAccountToken"] is False
-    deployment = render(helm).the("Deployment")["spec"]
-    assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_who_leaves_is_as_locked_up_and_never_taken_for_the_operator(helm: Path) -> None:
+    """Nothing selects its pod but the network policy, which lets it reach the API server."""
+    manifests = render(helm, SETS["all at once"])
+    job, operator = manifests.the("Job")["spec"], manifests.pod["spec"]
+    pod = job["template"]["spec"]
+    for field in ("securityContext", "serviceAccountName", "imagePullSecrets", "tolerations", "affinity"):
+        assert pod[field] == operator[field]
+    for field in ("image", "securityContext", "resources"):
+        assert pod["containers"][0][field] == operator["containers"][0][field]
+    labels = job["template"]["metadata"]["labels"]
+    finds = {kind: chosen_by(manifests, kind, labels) for kind in SELECTING}
+    assert finds == {kind: kind == "NetworkPolicy" for kind in SELECTING}
+
+
+def test_an_uninstallation_never_hangs_on_who_leaves(helm: Path) -> None:
+    """helm gives a hook five minutes."""
+    job = render(helm).the("Job")["spec"]
+    assert job["activeDeadlineSeconds"] < 300
+    assert job["backoffLimit"] == 1
+    assert job["template"]["spec"]["restartPolicy"] == "Never"
+
+
+def test_of_leases_the_operator_reaches_its_own(helm: Path) -> None:
+    """In its own namespace, whatever namespaces it watches. A name that is only being created cannot be asked for."""
+    for namespaces in ([], ["team-a"]):
+        manifests = render(helm, {"namespaces": namespaces})
+        [role] = [each for each in manifests.of("Role") if each["metadata"]["name"] == "maprun-leader"]
+        [binding] = [each for each in manifests.of("RoleBinding") if each["metadata"]["name"] == "maprun-leader"]
+        assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == NAMESPACE
+        assert binding["roleRef"]["name"] == "maprun-leader"
+        names = {verb: rule.get("resourceNames") for rule in role["rules"] for verb in rule["verbs"]}
+        assert {verb for verb, name in names.items() if name is None} == {"create"}
+        assert [name for name in names.values() if name not in (None, ["maprun"])] == []
+        assert manifests.env["MAPRUN_LEASE"] == f"{NAMESPACE}/maprun"
+
+
+def test_two_operators_only_wish_for_nodes_of_their_own(helm: Path) -> None:
+    """So that a cluster of one node has both; in an update the new ones are counted by themselves."""
+    constraints = render(helm, {"state": IN_S3}).pod["spec"]["topologySpreadConstraints"]
+    assert {each["topologyKey"] for each in constraints} == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}
+    assert {each["whenUnsatisfiable"] for each in constraints} == {"ScheduleAnyway"}
+    assert all(each["matchLabelKeys"] == ["pod-template-hash"] for each in constraints)
+    labels = render(helm).pod["metadata"]["labels"].items()
+    assert all(each["labelSelector"]["matchLabels"].items() <= labels for each in constraints)
 
 
 def test_without_the_whole_cluster_there_is_nothing_of_the_cluster(helm: Path) -> None:
@@ -315,7 +388,14 @@ def test_without_the_whole_cluster_there_is_nothing_of_the_cluster(helm: Path) -
     everywhere = render(helm)
     [cluster_role] = [each for each in everywhere.of("ClusterRole") if each["metadata"]["name"] == "maprun-operator"]
     definitions = [rule for rule in cluster_role["rules"] if rule["apiGroups"] == ["apiextensions.k8s.io"]]
-    for role in manifests.of("Role"):
+    roles = [each for each in manifests.of("Role") if each["metadata"]["name"] == "maprun-operator"]
+    assert [each["metadata"]["namespace"] for each in roles] == ["team-a", "team-b"]
+    bindings = [each for each in manifests.of("RoleBinding") if each["metadata"]["name"] == "maprun-operator"]
+    assert [each["metadata"]["namespace"] for each in bindings] == ["team-a", "team-b"]
+    for each in bindings:
+        assert (each["roleRef"]["kind"], each["roleRef"]["name"]) == ("Role", "maprun-operator")
+        assert [(who["name"], who["namespace"]) for who in each["subjects"]] == [("maprun", NAMESPACE)]
+    for role in roles:
         assert role["rules"] == [rule for rule in cluster_role["rules"] if rule not in definitions]
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from tests.chart import prometheus_operator
 from tests.chart.on_server import Helm, apply, binding, create, namespace
-from tests.chart.rendering import NAMESPACE, Json, Manifests, render
+from tests.chart.rendering import NAMESPACE, Json, Manifests, Refused, render
 from tests.chart.value_sets import SETS
 from tests.cluster import Cluster
 from tests.operator_process import eventually
@@ -183,7 +183,8 @@ def release(server: Cluster, helm: Path, tmp_path_factory: pytest.TempPathFactor
 def left(cluster: Cluster) -> set[str]:
     """What there is of the release, as kind/name."""
     kinds = (
-        "deployments,services,serviceaccounts,configmaps,persistentvolumeclaims,networkpolicies,poddisruptionbudgets"
+        "deployments,services,serviceaccounts,configmaps,persistentvolumeclaims,networkpolicies,poddisruptionbudgets,"
+        "roles,rolebindings,jobs"
     )
     wide = "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings,crds"
     label = ("-l", "app.kubernetes.io/instance=life", "-o", "name")
@@ -193,10 +194,14 @@ def left(cluster: Cluster) -> set[str]:
 
 CRD: Final = "customresourcedefinition/mapruns.maprun.dev"
 CLAIM: Final = "persistentvolumeclaim/life-maprun-state"
+FAILING: Final = r"podAnnotations.maprun\.dev/test-outcome=fail"
+"""Pods end badly, also the one that leaves before an uninstallation."""
 
 
 def test_a_release_comes_changes_and_goes(server: Cluster, release: Helm) -> None:
-    """The definition may be there already, from other tests: so it is taken over."""
+    """The definition may be there already, from other tests: so it is taken over. Who leaves before an uninstallation
+    must have ended well, unless nobody is asked.
+    """
     said = release.put("install", "life", options=["--take-ownership"])
     assert len(re.findall(r"^ +kubectl ", said, re.MULTILINE)) == 3
     assert f"keeps\nits state on the volume {CLAIM.partition('/')[2]}." in said
@@ -207,6 +212,7 @@ def test_a_release_comes_changes_and_goes(server: Cluster, release: Helm) -> Non
     assert "The volume life-maprun-state is there still" in said
     assert {CLAIM, "networkpolicy/life-maprun"} <= left(server)
     spec = json.loads(server.kubectl("get", "-n", LIFE, "deployment", "life-maprun", "-o", "json").stdout)["spec"]
+    assert (spec["replicas"], spec["strategy"]["type"]) == (2, "RollingUpdate")
     variables = {each["name"]: each.get("value") for each in spec["template"]["spec"]["containers"][0]["env"]}
     assert variables["MAPRUN_STATE"] == "s3://bucket/prefix"
 
@@ -216,8 +222,12 @@ def test_a_release_comes_changes_and_goes(server: Cluster, release: Helm) -> Non
 
     release.put("install", "life")
     assert claim(server)["uid"] == uid
-    release.put("upgrade", "life", "state.volume.keep=false")
-    release.run("uninstall", "life")
+    release.put("upgrade", "life", "state.volume.keep=false", FAILING)
+    with pytest.raises(Refused, match="BackoffLimitExceeded"):
+        release.run("uninstall", "life")
+    assert {CRD, CLAIM, "deployment/life-maprun", "job/life-maprun-leave"} <= left(server)
+    release.run("uninstall", "life", "--no-hooks")
+    server.kubectl("delete", "job", "life-maprun-leave", "-n", LIFE, "--timeout=30s")
     eventually(lambda: left(server) == {CRD}, 60, lambda: str(left(server)))
 
 

@@ -1,4 +1,4 @@
-"""Two releases of the chart in one cluster: each guards its own namespaces, and no run gets two operators.
+"""Two releases of the chart in one cluster: each guards its own namespaces, and no run is driven by both.
 
 Rule 1: nothing stays behind in the session's cluster but the resource definition, which others use as well.
 """
@@ -74,7 +74,7 @@ def test_a_third_release_that_would_share_runs_is_refused(helm_in: Helm, setting
     with pytest.raises(Refused) as caught:
         helm_in.put("install", "third", *NOT_AGAIN, *settings)
     for each in told:
-        assert f"{each}, and a run can have one operator; {WHAT_TO_DO}" in str(caught.value)
+        assert f"{each}, and a run belongs to one release; {WHAT_TO_DO}" in str(caught.value)
 
 
 def test_a_release_that_drives_all_namespaces_leaves_room_for_no_other(helm_in: Helm) -> None:

@@ -18,6 +18,11 @@ SETS: Final[dict[str, dict[str, Any]]] = {
         "s3": {"shareCredentials": True},
         "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/maprun"}},
     },
+    "two operators on a volume of all nodes": {
+        "replicas": 2,
+        "state": {"volume": {"existingClaim": "mine", "accessModes": ["ReadWriteMany"]}},
+        "podDisruptionBudget": {"enabled": True},
+    },
     "two namespaces, and nothing of the cluster's": {
         "namespaces": ["team-a", "team-b"],
         "crds": {"enabled": False},
@@ -39,7 +44,12 @@ SETS: Final[dict[str, dict[str, Any]]] = {
         "imagePullSecrets": [{"name": "registry"}],
         "namespaces": ["team-a", "team-b"],
         "childrenPerRun": 10_000,
-        "state": {"volume": {"size": "100Gi", "storageClass": "fast", "accessModes": ["ReadWriteOncePod"]}},
+        "childrenPerNamespace": 20_000,
+        "childrenInAll": 50_000,
+        "state": {
+            "keepWhenRunIsDeleted": True,
+            "volume": {"size": "100Gi", "storageClass": "fast", "accessModes": ["ReadWriteOncePod"]},
+        },
         "s3": {
             "endpoint": "http://s3.example.com:9000",
             "existingSecret": "maprun-s3",

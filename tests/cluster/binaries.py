@@ -47,6 +47,7 @@ class Tool:
 KWOK = Tool("kwok", "sigs.k8s.io/kwok/cmd/kwok", "v0.7.0", "about 2.5 minutes")
 HELM = Tool("helm", "helm.sh/helm/v3/cmd/helm", "v3.22.0", "about 2 minutes")
 VERSITYGW = Tool("versitygw", "github.com/versity/versitygw/cmd/versitygw", "v1.8.0", "about 1.5 minutes")
+TOXIPROXY = Tool("toxiproxy-server", "github.com/Shopify/toxiproxy/v2/cmd/server", "v2.12.0", "about 15 seconds")
 
 
 def needed(nodes: Nodes) -> tuple[str, ...]:
@@ -56,7 +57,7 @@ def needed(nodes: Nodes) -> tuple[str, ...]:
 
 def tools(nodes: Nodes) -> list[Tool]:
     """What a test session with this kind of nodes uses besides Kubernetes."""
-    return [VERSITYGW, HELM, *([KWOK] if nodes in ("fake", "both") else [])]
+    return [VERSITYGW, HELM, TOXIPROXY, *([KWOK] if nodes in ("fake", "both") else [])]
 
 
 def missing(nodes: Nodes) -> list[str]:
@@ -99,7 +100,7 @@ def _on_path(names: Sequence[str]) -> dict[str, Path]:
 
 
 def tool(wanted: Tool) -> Path:
-    """helm, kwok or versitygw."""
+    """helm, kwok, toxiproxy-server or versitygw."""
     on_path = shutil.which(wanted.name)
     if on_path is not None:
         return Path(on_path)
@@ -147,6 +148,7 @@ def _build_tool(wanted: Tool) -> Path:
     def build(go: Path, folder: Path) -> None:
         target = ["install", "-trimpath", "-ldflags", "-s -w", f"{wanted.package}@{wanted.version}"]
         _go(go, target, wanted.name, {"GOBIN": str(folder)})
+        (folder / wanted.package.rpartition("/")[2]).rename(folder / wanted.name)
 
     return _built(_tool_folder(wanted), wanted.build_time, build)
 

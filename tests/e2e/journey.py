@@ -140,10 +140,14 @@ class Journey:
         path.write_text(json.dumps(value, indent=2) + "\n")
 
     def metrics(self) -> dict[str, float]:
-        """Every series of the operator's /metrics, by its name with labels as they are written there."""
-        path = f"/api/v1/namespaces/{OPERATOR}/services/{OPERATOR}:http/proxy/metrics"
-        text = self.shell.run(f"kubectl get --raw {path}")
-        return {found["series"]: float(found["value"]) for found in SAMPLE.finditer(text)}
+        """Every series of /metrics of the operator that leads, by its name with labels as they are written there."""
+        pods = json.loads(self.operator.kubectl("get", "pods", "-o", "json"))["items"]
+        for name in (pod["metadata"]["name"] for pod in pods):
+            text = self.shell.run(f"kubectl get --raw /api/v1/namespaces/{OPERATOR}/pods/{name}:8080/proxy/metrics")
+            found = {found["series"]: float(found["value"]) for found in SAMPLE.finditer(text)}
+            if found["maprun_leader"]:
+                return found
+        raise AssertionError(f"none of {len(pods)} operators leads")
 
 
 def ending(command: str) -> str:

@@ -1,7 +1,7 @@
 """docs/install.md followed to the letter, with this repository's image: the operator as a pod, with its own rights.
 
 Rule 1: the operator may do what the chart's rights.yaml says and no more; a single refusal is a failure, in its log
-        or in the API server's audit log.
+        or in the API server's audit log, but for what an operator asks for whose rights a section takes away.
 Rule 2: the tests follow the order of the guide; each asks for the sections that it stands on as fixtures.
 """
 
@@ -31,7 +31,10 @@ from tests.operator_process import eventually
 AIRPORTS: Final = 54  # of the run whose operator is killed
 IMAGE: Final = "localhost/maprun:dev"
 OPERATOR: Final = b"/maprun\0operator"
+OPERATORS: Final = 2  # with the state in S3
 
+# Helm takes the ClusterRole away before the old operators have gone: the old standby may lead once more for a moment.
+NARROWED: Final = ("list jobs ", "list pods ")
 KINDS: Final = (
     *("namespaces", "customresourcedefinitions", "clusterroles", "clusterrolebindings"),
     *("validatingadmissionpolicies", "validatingadmissionpolicybindings", "persistentvolumeclaims"),
@@ -148,10 +151,10 @@ def test_an_operator_of_some_namespaces_leaves_the_others_alone(namespaced: Proj
     log_of(namespaced)
 
 
-def test_a_killed_operator_goes_on_where_it_was(
+def test_killed_operators_go_on_where_they_were(
     upgraded: Project, outside: Audited, refused_before: Counter[str]
 ) -> None:
-    """Killed by a signal, then taken away with its pod. No handler runs without need."""
+    """Killed by a signal, then taken away with their pods, both at a time. No handler runs without need."""
     outside.finished_at_least(10)
     kill_operator()
     operator_is_back(upgraded, restarts=1)
@@ -159,11 +162,11 @@ def test_a_killed_operator_goes_on_where_it_was(
     upgraded.kubectl("delete", "pods", "--all", "--grace-period=0", "--force")
     outside.ended()
     assert "keeps its state in s3://maprun-state/my-cluster" in log_of(upgraded)
-    nothing_refused(upgraded.cluster, refused_before)
+    nothing_refused(upgraded.cluster, refused_before, but=NARROWED)
 
 
 def kill_operator() -> None:
-    """SIGKILL to the operator's own process, seen from the node."""
+    """SIGKILL to each operator's own process, seen from the node."""
     found = [each.pid for each in machine.container_processes() if OPERATOR in command_of(each.pid)]
     assert found
     for pid in found:
@@ -180,9 +183,9 @@ def command_of(pid: int) -> bytes:
 
 def operator_is_back(operator: Project, restarts: int) -> None:
     def ready() -> bool:
-        [pod] = json.loads(operator.kubectl("get", "pods", "-o", "json"))["items"]
-        status = pod["status"]["containerStatuses"][0]
-        return bool(status["ready"]) and status["restartCount"] == restarts
+        pods = json.loads(operator.kubectl("get", "pods", "-o", "json"))["items"]
+        statuses = [each for pod in pods for each in pod["status"].get("containerStatuses", ())]
+        return [(each["ready"], each["restartCount"]) for each in statuses] == [(True, restarts)] * OPERATORS
 
     eventually(ready, 60, lambda: operator.kubectl("describe", "pods"))
 
@@ -190,11 +193,15 @@ def operator_is_back(operator: Project, restarts: int) -> None:
 @pytest.fixture(scope="module")
 def uninstalled(guide: Guide, upgraded: Project) -> Project:
     """Where the operator was."""
+    live = Project(upgraded.cluster, "team-a")
+    live.run("live", input=[1], itemProcessor={"jobTemplate": real_runs.template(images.BUSYBOX, ["sleep", "3600"])})
+    eventually(lambda: live.status("live").get("executionCounts", {}).get("running"), 60, lambda: live.story("live"))
     guide.follow("Uninstall")
     return upgraded
 
 
 def test_after_the_uninstall_nothing_is_left(uninstalled: Project) -> None:
+    """Though a run was live all the time."""
     nothing_is_left(uninstalled.cluster)
 
 
@@ -211,5 +218,6 @@ def test_without_helm_it_works_as_well_and_leaves_nothing(
     shown = guide.follow("Without Helm")
     assert "maprun.maprun.dev/hello condition met" in shown
     nothing_is_left(uninstalled.cluster)
-    nothing_refused(uninstalled.cluster, refused_before)
+    # It went together with its rights: the Lease that it gives back at the end may be out of its reach by then.
+    nothing_refused(uninstalled.cluster, refused_before, but=(*NARROWED, "get leases", "update leases"))
     assert guide.unread == []

@@ -1,7 +1,9 @@
-"""The alert rules in a real Prometheus: every series they ask for is there, all are evaluated, three really fire."""
+"""The alert rules in a real Prometheus: every series they ask for is there, all are evaluated, four really fire."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +13,7 @@ import yaml
 from tests.cluster.cluster import Cluster
 from tests.monitoring import promql
 from tests.monitoring.prometheus_process import PrometheusProcess
-from tests.monitoring.watched import RULES, RUNBOOKS, Watched, open_space, rule_files
+from tests.monitoring.watched import RULES, RUNBOOKS, Watched, apply, open_space, rule_files
 from tests.operator_process import OperatorProcess, eventually
 
 EVERY: Final = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
@@ -52,23 +54,42 @@ def test_a_run_that_waits_for_its_secret_is_told_and_no_other_is_stuck(live: Wat
     }
 
 
-@pytest.mark.parametrize("alert", ["MapRunOperatorDown", "MapRunJournalErrors"])
-def test_nothing_else_is_told_of_an_operator_that_is_well(alert: str, live: Watched) -> None:
+@pytest.mark.parametrize("alert", ["MapRunOperatorDown", "MapRunNoLeader", "MapRunJournalErrors"])
+def test_nothing_else_is_told_of_operators_that_are_well(alert: str, live: Watched) -> None:
     assert not firing(live.prometheus, alert)
 
 
-def test_an_operator_that_is_gone_is_told(
-    cluster_fake: Cluster, prometheus: Path, tmp_path: Path, live: Watched
-) -> None:
+@pytest.fixture
+def elsewhere(cluster_fake: Cluster, live: Watched) -> Iterator[Cluster]:
+    """A namespace for an operator of its own."""
     open_space(cluster_fake, ELSEWHERE)
+    yield cluster_fake
+    cluster_fake.kubectl("delete", "namespace", ELSEWHERE, "--timeout=60s")
+
+
+def test_an_operator_that_is_gone_is_told(elsewhere: Cluster, prometheus: Path, tmp_path: Path) -> None:
     options = [f"--namespace={ELSEWHERE}"]
-    operator = OperatorProcess(tmp_path, cluster_fake.kubeconfig, f"file://{tmp_path}/state", options)
+    operator = OperatorProcess(tmp_path, elsewhere.kubeconfig, f"file://{tmp_path}/state", options)
     with operator, PrometheusProcess(prometheus, tmp_path, [operator.port], rule_files(tmp_path)) as watching:
         eventually(lambda: watching.query("count_over_time(maprun_build_info[1m]) >= 3"))
         assert not firing(watching, "MapRunOperatorDown")
+        assert not firing(watching, "MapRunNoLeader")
         operator.kill()
         eventually(lambda: firing(watching, "MapRunOperatorDown"))
-    cluster_fake.kubectl("delete", "namespace", ELSEWHERE, "--wait=false")
+        assert not firing(watching, "MapRunNoLeader")
+
+
+def test_an_operator_that_never_comes_to_lead_is_told(elsewhere: Cluster, prometheus: Path, tmp_path: Path) -> None:
+    """Somebody holds its Lease for an hour."""
+    now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    held = {"holderIdentity": "somebody", "leaseDurationSeconds": 3600, "acquireTime": now, "renewTime": now}
+    place = {"namespace": ELSEWHERE, "name": "maprun"}
+    apply(elsewhere, {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": place, "spec": held})
+    options = [f"--namespace={ELSEWHERE}", f"--lease={ELSEWHERE}/maprun"]
+    operator = OperatorProcess(tmp_path, elsewhere.kubeconfig, f"file://{tmp_path}/state", options)
+    with operator, PrometheusProcess(prometheus, tmp_path, [operator.port], rule_files(tmp_path)) as watching:
+        eventually(lambda: firing(watching, "MapRunNoLeader"))
+        assert not firing(watching, "MapRunOperatorDown")
 
 
 def firing(prometheus: PrometheusProcess, alert: str) -> list[dict[str, Any]]:

@@ -40,6 +40,7 @@ def test_the_variables_offer_namespaces_and_runs_also_ended_ones(live: Watched) 
         offered[name] = set(live.prometheus.label_values(label, selector, WINDOW))
     assert offered["namespace"] == set(SPACES)
     assert {"orders", "transcode", "thumbnails"} <= offered["run"]
+    assert {"again", "held"} <= offered["run"]
     assert {name for _, name in ENDED} <= offered["run"], "runs that have ended can still be chosen"
 
 

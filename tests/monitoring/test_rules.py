@@ -18,7 +18,7 @@ Json = dict[str, Any]
 UNIT_TESTS: Final = Path(__file__).with_name("rules_test.yaml")
 PAGES: Final = REPOSITORY / "docs" / "runbooks"
 PLACE: Final = "RUNBOOKS"
-ALERTS: Final = ("Failed", "Stuck", "Backlog", "OperatorDown", "JournalErrors", "Throttled")
+ALERTS: Final = ("Failed", "Stuck", "Backlog", "OperatorDown", "NoLeader", "JournalErrors", "Throttled")
 HEADINGS: Final = ("## Diagnosis", "## Mitigation")
 ALERTNAME: Final = re.compile(r'alertname="(\w+)"')
 TOOL_SECONDS: Final = 120
@@ -93,6 +93,6 @@ def checks_of(test: Json, alert: str) -> list[bool]:
 
 
 def labels_of(expression: str) -> set[str]:
-    """Labels that the answers of a rule have: those of its outer sum."""
-    found = re.search(r"sum by \(([\w, ]+)\)", expression)
+    """Labels that the answers of a rule have: those of its outer sum, or maximum."""
+    found = re.search(r"(?:sum|max) by \(([\w, ]+)\)", expression)
     return set(found[1].split(", ")) if found else set()

@@ -1,8 +1,9 @@
 """A working day of MapRun in a nutshell: a real operator that drives runs of every fate, and a Prometheus that watches.
 
 Rule 1: the runs are there for what they show: one that goes well, from S3, retries, failures, timeouts, lost attempts,
-        one that waits for its Secret, one that failed and one that succeeded before anybody looked. The others live
-        longer than any test.
+        one that is redriven again and again, one that is suspended, one that waits for its Secret, one that failed and
+        one that succeeded before anybody looked. The others live longer than any test.
+Rule 2: there are two operators, as where the state is in S3: both are scraped, and one of them leads.
 """
 
 from __future__ import annotations
@@ -38,13 +39,17 @@ NODE_GONE: Final = {"outcome": "fail", "reason": "ContainerStatusUnknown", "exit
 FLAKY: Final = {"failing-attempts": "1", "duration": "2.5s"}
 SEEN: Final = (
     "sum(maprun_map_runs_finished_total) >= 2",
-    "sum(maprun_map_runs_open) >= 7",
+    "sum(maprun_map_runs_open) >= 9",
+    "sum(maprun_map_runs_redriven_total) > 0",
+    'sum(maprun_run_resting{reason="suspended"}) > 0',
+    "count(maprun_leader) == 2",
+    "sum(maprun_leader) == 1",
     "sum(maprun_map_runs_waiting) >= 1",
     'sum(maprun_attempts_failed_total{error="States.Timeout"}) > 0',
     "sum(maprun_attempts_lost_total) > 0",
     "sum(maprun_retries_total) > 0",
     "sum(maprun_executions_succeeded_total) > 20",
-    "count_over_time(maprun_build_info[1m]) > 10",
+    "min(count_over_time(maprun_build_info[1m])) > 10",
 )
 RETRY: Final = [{"errorEquals": ["States.ALL"], "intervalSeconds": 1, "maxAttempts": 3}]
 
@@ -72,11 +77,15 @@ def watched(cluster: Cluster, program: Path, folder: Path, *, eager: bool = True
             stack.callback(cluster.kubectl, "delete", "namespace", name, "--wait=false")
             apply(cluster, _secret(name, cluster.s3))
         state = f"s3://{buckets.make()}/state"
-        options = [*(f"--namespace={name}" for name in SPACES), f"--s3-endpoint={cluster.s3.endpoint}"]
+        own = [f"--s3-endpoint={cluster.s3.endpoint}", f"--lease={SPACES[0]}/maprun", "--cluster-ceiling=200"]
+        options = [*(f"--namespace={name}" for name in SPACES), *own]
         operator = stack.enter_context(OperatorProcess(folder, cluster.kubeconfig, state, options, cluster.s3))
+        (folder / "standby").mkdir()
+        standby = stack.enter_context(operator.twin(folder / "standby"))
         for name in SPACES:  # by their operator, which alone takes its finalizers off
             stack.callback(cluster.kubectl, "delete", "mapruns", "--all", f"--namespace={name}", "--timeout=60s")
-        prometheus = PrometheusProcess(program, folder, [operator.port], rule_files(folder)[: 1 + eager])
+        ports = [operator.port, standby.port]
+        prometheus = PrometheusProcess(program, folder, ports, rule_files(folder)[: 1 + eager])
         stack.enter_context(prometheus)
         eventually(lambda: prometheus.query("maprun_build_info"))
         apply(cluster, *runs(cluster.s3, buckets))
@@ -101,6 +110,8 @@ def runs(s3: S3Server, buckets: Buckets) -> list[Json]:
         _run("media", "captions", _inline(250, BUSY | {"duration": "2s"}), maxConcurrency=2, **TOLERANT),
         _run("media", "previews", _slow(), maxConcurrency=3, **TOLERANT),
         _run("media", "spot", _inline(100, NODE_GONE), maxConcurrency=2, **TOLERANT),
+        _run("media", "again", _inline(30, BUSY | {"duration": "1s"}), maxConcurrency=2, redrives=50, **TOLERANT),
+        _run("media", "held", _inline(60, {}), suspend=True),
         _run("media", "broken", _inline(6, BUSY), maxConcurrency=2),
         _run("media", "archive", spec(itemReader=reader(orders, "orders.json"), s3=access(s3, "nobodys"))),
     ]  # fmt: skip

@@ -85,6 +85,13 @@ class FakeApi:
         job.setdefault("status", {}).setdefault("conditions", []).append(condition)
         await self.put("jobs", job)
 
+    async def suspend(self, name: str, held: bool = True) -> None:
+        """Say of a Job, as the Job controller does, that somebody suspended or resumed it."""
+        job = copy.deepcopy(self.things["jobs"]["default", name])
+        told = {"type": "Suspended", "status": str(held), "reason": "", "message": "", "lastTransitionTime": NOW}
+        job["status"] = {"conditions": [told]}
+        await self.put("jobs", job)
+
     async def pod(self, job: str, phase: str, state: Thing | None = None, **status: Any) -> Thing:
         """Put the pod of a Job into a state."""
         owner = self.things["jobs"]["default", job]

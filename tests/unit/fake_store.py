@@ -62,6 +62,10 @@ class FakeStore:
             if key.startswith(prefix) and key > start_after:
                 yield ObjectInfo(key, len(self.objects[key]), self.etag(key), 1_790_204_286.0)
 
+    def folders(self, prefix: str = "") -> Iterator[str]:
+        ends = {key[: key.find("/", len(prefix)) + 1] for key in self.objects if key.startswith(prefix)}
+        yield from sorted(ends - {""})
+
     def delete(self, key: str) -> None:
         self.objects.pop(key, None)
 

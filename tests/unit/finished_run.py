@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,19 @@ from maprun.adapters.journal import Journal, JournalReader
 from maprun.adapters.plan_writer import PlanWriter
 from maprun.adapters.plans import PlanReader
 from maprun.adapters.stores import Buckets, DirectoryBuckets
+from maprun.core.intervals import IntervalSet
 from maprun.core.progress import Progress
 from maprun.core.results import Names
 from maprun.errors import Failure, StatesError
 from maprun.exporting import ResultsExporter
 from maprun.model import MapRunSpec, RunRef
-from maprun.records import ChildStatus, Exported, Outcome, Retry, RunStatus, Verdict
+from maprun.records import ChildStatus, Exported, Outcome, Record, Redo, Redriven, Retry, RunStatus, Verdict
 
 RUN = RunRef("default", "airports", "6a1f", 0.0)
 WRITER = {"resource": "s3:putObject", "parameters": {"bucket": "results", "prefix": "p"}}
 DONE = Verdict(RunStatus.SUCCEEDED, 9.0)
 FAILED = Verdict(RunStatus.FAILED, 9.0, Failure(StatesError.EXCEED_TOLERATED_FAILURE_THRESHOLD, "…"))
+ABORTED = Verdict(RunStatus.ABORTED, 9.0)
 
 
 def writer(bucket: str = "results", **config: Any) -> dict[str, Any]:
@@ -32,15 +34,22 @@ def writer(bucket: str = "results", **config: Any) -> dict[str, Any]:
     return WRITER | {"parameters": {"bucket": bucket, "prefix": "p"}, "writerConfig": config}
 
 
-def succeeded(child: int, output: bytes | None = None) -> Outcome:
+def succeeded(child: int, output: bytes | None = None, *, attempt: int = 1, at: float = 1.0) -> Outcome:
     """A child's success; its output is its number unless given."""
     raw = msgspec.Raw(b"%d" % child if output is None else output)
-    return Outcome(child, 1, ChildStatus.SUCCEEDED, output=raw, started=1.0, stopped=2.0)
+    return Outcome(child, attempt, ChildStatus.SUCCEEDED, output=raw, started=at, stopped=at + 1)
 
 
-def failed(child: int, *, retry: Retry | None = None) -> Outcome:
+def failed(child: int, *, retry: Retry | None = None, attempt: int = 1, at: float = 1.0) -> Outcome:
     """A child's failure with Boom."""
-    return Outcome(child, 1, ChildStatus.FAILED, failure=Failure("Boom", "why"), started=1.0, stopped=2.0, retry=retry)
+    failure = Failure("Boom", "why")
+    return Outcome(child, attempt, ChildStatus.FAILED, failure=failure, started=at, stopped=at + 1, retry=retry)
+
+
+def redriven(number: int, *children: int) -> Redriven:
+    """A redrive of failed children."""
+    again = Redo(IntervalSet(children).encode(), len(children))
+    return Redriven(number, 20.0, {ChildStatus.FAILED: again} if children else {})
 
 
 class Finished:
@@ -54,8 +63,8 @@ class Finished:
         plan.seal()
         (root / "results").mkdir(parents=True)
 
-    async def journal(self, *segments: list[Outcome]) -> None:
-        """Write outcomes, each list as a segment of its own."""
+    async def journal(self, *segments: Sequence[Record]) -> None:
+        """Write outcomes and events, each list as a segment of its own."""
         journal = Journal(self.store, flush_seconds=0.0)
         async for _ in journal.open("w", 0.0):
             pass
@@ -83,15 +92,22 @@ class Finished:
         """What the exporter says; the files lie in the bucket then."""
         return await exporter.export(Progress(), verdict, PlanReader(self.store).view())
 
+    async def round(self, verdict: Verdict, *segments: Sequence[Record], **fields: Any) -> Exported:
+        """One round of the run, from its first record to its export; `fields` as those of `exporter`."""
+        await self.journal(*segments, [verdict])
+        exported = await self.exported(verdict, **fields)
+        await self.journal([exported])
+        return exported
+
     async def exported(self, verdict: Verdict = DONE, **fields: Any) -> Exported:
         """The same, for a spec with `fields`."""
         return await self.export(self.exporter(**fields), verdict)
 
-    def contents(self) -> dict[str, bytes]:
-        """The result files of the bucket in the directory, by name."""
-        folder = self.root / "results" / "p" / "6a1f"
-        return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    def contents(self, redrive: int = 0) -> dict[str, bytes]:
+        """The result files of one round in the directory of the bucket, by name."""
+        folder = self.root / "results" / "p" / "6a1f" / (f"Redrive-{redrive}" if redrive else "")
+        return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
 
-    def files(self) -> dict[str, Any]:
+    def files(self, redrive: int = 0) -> dict[str, Any]:
         """The same, each parsed as JSON."""
-        return {name: json.loads(content) for name, content in self.contents().items()}
+        return {name: json.loads(content) for name, content in self.contents(redrive).items()}

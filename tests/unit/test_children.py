@@ -156,6 +156,27 @@ def test_the_deadline_is_the_pods_so_that_waiting_for_a_node_does_not_count(
     assert "activeDeadlineSeconds" not in parts.job["spec"]
 
 
+QUEUE, PRIORITY = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class"
+LABELS = [
+    pytest.param({}, {QUEUE: "lab", PRIORITY: "high"}, {QUEUE: "lab", PRIORITY: "high"}, id="queue and priority"),
+    pytest.param({}, {"team": "flights", PRIORITY: "high"}, {PRIORITY: "high"}, id="no others"),
+    pytest.param({QUEUE: "own"}, {QUEUE: "lab"}, {QUEUE: "own"}, id="those of the template win"),
+    pytest.param({"a": "b"}, {}, {"a": "b"}, id="none"),
+]
+
+
+@pytest.mark.parametrize(("of_template", "of_run", "expected"), LABELS)
+def test_labels_for_kueue_go_from_the_run_to_the_job_and_not_to_its_pod(
+    of_template: dict[str, str], of_run: dict[str, str], expected: dict[str, str]
+) -> None:
+    processor = ItemProcessor(job_template={**template(), "metadata": {"labels": of_template}})
+    parts = job_for(RUN, MapRunSpec(item_processor=processor), ATTEMPT, Batch(7, 3, msgspec.Raw(b"1")), labels=of_run)
+    labels = parts.job["metadata"]["labels"]
+    own = {key: labels[key] for key in labels if key.startswith("maprun.dev/")}
+    assert labels == expected | own
+    assert parts.job["spec"]["template"]["metadata"]["labels"] == own
+
+
 # What the child is told.
 
 

@@ -18,8 +18,11 @@ import yaml
 from typer.testing import CliRunner, Result
 
 import maprun
+from maprun.adapters.directory import DirectoryStore
+from maprun.adapters.journal_reader import JournalReader
 from maprun.cli.app import app
 from maprun.cli.demo import EXAMPLES
+from maprun.records import Outcome
 
 RUNNER = CliRunner()
 WAIT = 30.0  # seconds; a bound, not an expectation
@@ -161,6 +164,123 @@ def test_a_finished_run_is_told_again_and_nothing_runs_twice() -> None:
     assert json.loads(first.stdout)["mapRunArn"] == json.loads(second.stdout)["mapRunArn"]
 
 
+# ------------------------------------------------------------------------------------------------------------ redrives
+
+BROKEN = "echo $MAPRUN_CHILD_INDEX >> $PWD/ran; test -e fixed || test $MAPRUN_CHILD_INDEX != 1"
+
+
+def ran() -> list[str]:
+    """The children that were started, in no order."""
+    return sorted(Path("ran").read_text().split())
+
+
+def result_files() -> dict[str, Any]:
+    """The JSON files below the run's folder in the bucket of the results, by their path in it."""
+    (folder,) = Path("results/out").iterdir()
+    return {str(file.relative_to(folder)): json.loads(file.read_text()) for file in sorted(folder.rglob("*.json"))}
+
+
+def test_a_redrive_runs_what_did_not_succeed_and_writes_beside_the_first_results() -> None:
+    file = written(map_run(BROKEN, resultWriter=WRITER, toleratedFailureCount=0, maxConcurrency=1))
+    first = call("run", file, "--state", "st")
+    assert (first.exit_code, ran()) == (1, ["0", "1"])
+    before = result_files()
+    Path("fixed").touch()
+    second = call("run", file, "--state", "st", "--set", "redrives=1")
+    assert second.exit_code == 0, second.output
+    assert ran() == ["0", "1", "1", "2"]
+    assert "numbers redrive 1  3/3  100 %" in second.stderr
+    assert re.search(r"numbers SUCCEEDED in \S+ s \(redrive 1\): 3 child executions, 3 succeeded", second.stdout)
+    assert re.search(r"Results  results/out/[-0-9a-f]+/Redrive-1\n +\.\./SUCCEEDED_0\.json", second.stdout)
+    after = result_files()
+    assert {name: after[name] for name in before} == before
+    assert [record["Name"] for record in after["Redrive-1/SUCCEEDED_0.json"]] == ["numbers-1", "numbers-2"]
+    assert [record["RedriveCount"] for record in after["Redrive-1/SUCCEEDED_0.json"]] == [1, 0]
+    listed = after["Redrive-1/manifest.json"]["ResultFiles"]
+    assert {name: len(files) for name, files in listed.items()} == {"FAILED": 0, "PENDING": 0, "SUCCEEDED": 2}
+    third = call("run", file, "--state", "st", "--set", "redrives=1", "--json")
+    assert (third.exit_code, len(ran()), json.loads(third.stdout)["redriveCount"]) == (0, 4, 1)
+
+
+def test_redrives_are_made_one_after_the_other_while_something_is_left() -> None:
+    file = written(map_run(BROKEN))
+    result = call("run", file, "--state", "st", "--set", "redrives=2", "--set", "maxConcurrency=1", "--json")
+    assert result.exit_code == 1, result.output
+    assert json.loads(result.stdout)["redriveCount"] == 2
+    assert ran().count("1") == 3
+    Path("fixed").touch()
+    result = call("run", file, "--state", "st", "--set", "redrives=9", "--set", "maxConcurrency=1")
+    assert result.exit_code == 0, result.output
+    assert "(redrive 3)" in result.stdout
+    assert "Redrive  none, because nothing is left that it would run again" in result.stdout
+    assert [ran().count(child) for child in "012"] == [1, 4, 1]
+
+
+def test_a_redrive_reads_a_dataset_that_was_mended() -> None:
+    """No child ever started, so that it is read anew; the ConfigMap is asked for again."""
+    Path("cities").mkdir()
+    Path("cities/k").write_text("{oops")
+    reader = {"resource": "configmap", "parameters": {"name": "cities", "key": "k"}}
+    file = written(map_run(itemReader={**reader, "readerConfig": {"inputType": "JSON"}}))
+    assert call("run", file, "--state", "st").exit_code == 1
+    Path("cities/k").unlink()
+    missing = call("run", file, "--state", "st", "--set", "redrives=1")
+    assert (missing.exit_code, "k is not a file" in missing.stderr) == (2, True)
+    Path("cities/k").write_text("[40, 2]")
+    result = call("run", file, "--state", "st", "--set", "redrives=1", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["output"] == [{"sum": 40}, {"sum": 2}]
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason", "files"),
+    [
+        pytest.param(["abort=true"], "Aborted", [], id="abort, before anything is read"),
+        pytest.param(
+            ["timeoutSeconds=1", "maxConcurrency=1"], "TimedOut", ["FAILED_0.json", "PENDING_0.json"], id="a timeout"
+        ),
+    ],
+)
+def test_a_run_that_is_stopped_exits_with_1_and_can_be_redriven(
+    settings: list[str], reason: str, files: list[str]
+) -> None:
+    file = written(map_run("test -e go || sleep 60", resultWriter=WRITER))
+    words = [word for setting in settings for word in ("--set", setting)]
+    result = call("run", file, "--state", "st", *words, "--json")
+    assert result.exit_code == 1, result.output
+    condition = json.loads(result.stdout)["conditions"][0]
+    assert (condition["status"], condition["reason"]) == ("False", reason)
+    assert list(result_files()) == [*files, "manifest.json"]
+    Path("go").touch()
+    again = call("run", file, "--state", "st", "--set", "redrives=1", "--json")
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout)["executionCounts"]["succeeded"] == 3
+
+
+def test_a_redrive_that_was_killed_goes_on_where_it_was() -> None:
+    """Child 2 waits for the file `go`, the others are done and durable, when the process is killed."""
+    wait = "; test $MAPRUN_CHILD_INDEX != 2 || while ! test -e go; do sleep 0.05; done"
+    file = written(map_run("echo $MAPRUN_CHILD_INDEX >> $PWD/ran; test -e fixed || exit 1" + wait, resultWriter=WRITER))
+    assert call("run", file, "--state", "st", "--set", "toleratedFailureCount=3").exit_code == 0
+    assert ran() == ["0", "1", "2"]
+    Path("fixed").touch()
+    wanted = ("run", file, "--state", "st", "--set", "toleratedFailureCount=3", "--set", "redrives=1")
+    with python("-m", "maprun", *wanted) as first:
+        until(lambda: len(ran()) == 6)
+        until(lambda: durable() == 5)
+        first.send_signal(signal.SIGKILL)
+        first.communicate(timeout=WAIT)
+    Path("go").touch()
+    second = call(*wanted, "--json")
+    assert second.exit_code == 0, second.output
+    told = json.loads(second.stdout)
+    assert (told["executionCounts"]["succeeded"], told["redriveCount"]) == (3, 1)
+    assert ran() == ["0", "0", "1", "1", "2", "2", "2"]
+    found = result_files()
+    assert [record["Status"] for record in found["FAILED_0.json"]] == ["FAILED"] * 3
+    assert [record["RedriveCount"] for record in found["Redrive-1/SUCCEEDED_0.json"]] == [1, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -291,6 +411,12 @@ def python(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def durable() -> int:
+    """How many outcomes are in the journal of the run in `st`."""
+    records = JournalReader(DirectoryStore(Path("st"))).records_from()
+    return sum(isinstance(record, Outcome) for _, _, record in records)
+
+
 def until(met: Callable[[], bool]) -> None:
     end = time.monotonic() + WAIT
     while not met():
@@ -307,7 +433,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(number: signal.Signals) -> 
     file = written(map_run(script, toleratedFailureCount=0))
     with python("-m", "maprun", "run", file, "--state", "st") as first:
         until(lambda: Path("ran").exists() and len(Path("ran").read_text().split()) == 3)
-        until(lambda: bool(list(Path("st/journal").glob("*2.*"))))
+        until(lambda: durable() == 2)
         first.send_signal(number)
         _, words = first.communicate(timeout=WAIT)
     if number != signal.SIGKILL:

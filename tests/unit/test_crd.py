@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 import yaml
 
 from maprun.core.rules import RULES
-from maprun.model import MUTABLE, MapRunSpec, Model, Retrier
+from maprun.core.rules_edit import EDIT_RULES
+from maprun.model import LIVE, MUTABLE, MapRunSpec, Model, Retrier
 from maprun.model_status import MapRunStatus, Status
 from tools import crd
 
@@ -58,7 +60,7 @@ def test_a_field_has_a_description_in_sentences(schema: dict[str, Any], element:
 
 @every_field
 def test_a_field_has_a_type_or_is_any_json(schema: dict[str, Any], element: bool) -> None:
-    types = {"string", "integer", "array", "object"}
+    types = {"string", "integer", "boolean", "array", "object"}
     assert schema.get("type") in types or schema.get(OPAQUE) or schema.get("x-kubernetes-int-or-string")
 
 
@@ -103,8 +105,8 @@ def test_a_description_says_the_default(schema: dict[str, Any]) -> None:
     default = schema.get("default")
     if default in (None, "", [], {}) or len(schema.get("enum", [])) == 1:
         return
-    shown = f"{default:,}" if isinstance(default, int) else re.escape(default)
-    assert re.search(rf'Default "?{shown}"?|{shown} \(default\)', schema["description"])
+    shown = default if isinstance(default, str) else json.dumps(default) if default in (True, False) else f"{default:,}"
+    assert re.search(rf'Default "?{re.escape(shown)}"?|{re.escape(shown)} \(default\)', schema["description"])
 
 
 @pytest.mark.parametrize(
@@ -185,9 +187,8 @@ def test_every_rule_is_carried_just_once() -> None:
         for rule in schema.get("x-kubernetes-validations", [])
     ]
     assert len(set(carried)) == len(carried)
-    for rules in RULES.values():
-        for rule in rules:
-            assert ((rule.cel, f".{rule.field}", rule.message) in carried) == bool(rule.cel)
+    for rule in [rule for rules in (*RULES.values(), EDIT_RULES) for rule in rules]:
+        assert ((rule.cel, f".{rule.field}", rule.message) in carried) == bool(rule.cel)
 
 
 def test_what_may_change_has_no_rule_against_it_and_the_rest_has_one() -> None:
@@ -197,6 +198,11 @@ def test_what_may_change_has_no_rule_against_it_and_the_rest_has_one() -> None:
     assert SPEC["properties"].keys() - kept == MUTABLE | untyped
     for name in untyped:
         assert "A later change has no effect." in SPEC["properties"][name]["description"]
+
+
+def test_what_means_something_to_a_run_on_its_way_only_is_kept_once_it_has_ended() -> None:
+    kept = {rule["fieldPath"] for rule in ROOT["x-kubernetes-validations"] if "completionTime" in rule["rule"]}
+    assert kept == {f".spec.{field}" for field in LIVE | {"abort"}}
 
 
 @pytest.mark.parametrize(

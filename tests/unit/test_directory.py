@@ -181,6 +181,15 @@ def test_a_store_that_was_never_written_is_empty_but_a_bucket_must_exist(tmp_pat
         list(BucketsRef(root=str(tmp_path)).open().bucket("none").list())
 
 
+def test_folders_are_those_directly_below_a_prefix(store: DirectoryStore, tmp_path: Path) -> None:
+    assert list(store.folders()) == []
+    for key in ("a/key", "a/b/key", "a/b/c/key", "a-b/key", "file"):
+        store.create(key, b"")
+    assert list(store.folders()) == ["a-b/", "a/"]
+    assert list(store.folders("a/")) == ["a/b/"]
+    assert list(store.folders("none/")) == list(store.folders("a/b/c/")) == []
+
+
 def test_delete_takes_empty_folders_and_leftovers_with_it(store: DirectoryStore, tmp_path: Path) -> None:
     root = tmp_path / "store"
     store.create("a/b/key", b"")

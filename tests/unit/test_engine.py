@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from maprun.core import status
 from maprun.core.status import Snapshot
-from maprun.errors import Failure, Fenced, StatesError
+from maprun.errors import Failure, Fenced, Reason, StatesError
 from maprun.model import MapRunSpec
-from maprun.records import Attempt, ChildStatus, Exported, Outcome, RunStatus, Verdict
-from tests.unit.world import Crashed, EagerPlan, Fuse, Handler, World, fails, succeeds
+from maprun.records import Attempt, ChildStatus, Exported, Opened, Outcome, Redriven, RunStatus, Suspended, Verdict
+from tests.unit.world import Crashed, EagerPlan, Fuse, Handler, Script, World, fails, succeeds
 
 pytestmark = pytest.mark.looptime
 
@@ -135,6 +135,20 @@ async def test_retries_wait_their_interval_and_then_give_up() -> None:
     assert [retry is not None for retry in retries] == [True, True, True, False]
     assert final.progress.retries == 3
     assert world.ran == {Attempt(0, number): 1 for number in (1, 2, 3, 4)}
+
+
+async def test_a_clock_that_is_set_back_lets_no_retry_wait_for_it() -> None:
+    loop, day = asyncio.get_running_loop(), 86_400.0
+    set_back = loop.time() + 5
+
+    def clock() -> float:
+        return loop.time() + (day if loop.time() < set_back else 0)
+
+    retry = [{"errorEquals": ["Boom"], "intervalSeconds": 20, "maxAttempts": 1}]
+    world = World(1, lambda child, attempt: (succeeds if attempt > 1 else fails)(child, attempt))
+    slow = spec(itemProcessor={"jobTemplate": {}, "retry": retry})
+    final = await asyncio.wait_for(world.engine(slow, clock=clock, heartbeat=1.0).run(), 100)
+    assert final.status is RunStatus.SUCCEEDED
 
 
 async def test_a_child_that_is_lost_again_and_again_fails_in_the_end() -> None:
@@ -258,17 +272,290 @@ async def test_the_second_operator_takes_over_and_the_first_stops() -> None:
 
 def proof(world: World, final: Snapshot) -> None:
     """What must hold of every run, however it came to its end."""
-    outcomes = finals(world)
+    outcomes, redrives = world.outcomes(), final.progress.redrives
     assert set(outcomes) == set(final.progress.done)
     assert sum(tally.children for tally in final.progress.tallies.values()) == len(outcomes)
     assert final.progress.finished.items == sum(world.sizes[child] for child in outcomes)
     assert world.peak <= 4
     assert not world.durable_then_ran, "an attempt with a durable outcome ran again"
     assert not world.after_verdict, "something was launched behind the verdict"
+    assert not world.while_held, "something was launched while the run was held"
+    assert not world.ran or max(world.ran.values()) == 1, "an attempt was started twice"
     assert not world.live
     assert not world.ended
-    assert sum(isinstance(record, Verdict) for record in world.journal) == 1
-    assert sum(isinstance(record, Exported) for record in world.journal) == 1
+    assert sum(isinstance(record, Verdict) for record in world.journal) == 1 + redrives
+    assert sum(isinstance(record, Exported) for record in world.journal) == 1 + redrives
+
+
+BASE: dict[str, Any] = {
+    "maxConcurrency": 4,
+    "itemProcessor": {"jobTemplate": {}, "retry": [{"errorEquals": ["Flaky"], "intervalSeconds": 1}]},
+}
+
+
+def rounds(world: World) -> list[list[Outcome]]:
+    """The outcomes of each round."""
+    found: list[list[Outcome]] = [[]]
+    for record in world.journal:
+        if isinstance(record, Redriven):
+            found.append([])
+        elif isinstance(record, Outcome):
+            found[-1].append(record)
+    return found
+
+
+def better_in(world: World, redrive: int, handler: Handler = fails) -> Handler:
+    """`handler` until that redrive, and success from then on."""
+
+    def handle(child: int, attempt: int) -> Outcome | None:
+        return handler(child, attempt) if world.progress().redrives < redrive else succeeds(child, attempt)
+
+    return handle
+
+
+async def test_a_run_that_is_suspended_drains_and_goes_on_when_it_is_resumed() -> None:
+    world = World(20, mixed)
+    fields = BASE | {"toleratedFailurePercentage": 100}
+    script = Script(fields, (1.0, {"suspend": True}), (500.0, {"suspend": False}))
+    running = asyncio.ensure_future(script.drive(world))
+    await asyncio.sleep(400)
+    assert not world.live
+    assert 0 < len(world.progress().done) < 20
+    assert world.progress().running_for(400.0) < 3
+    final = await running
+    assert counted(final) == {"SUCCEEDED": 16, "FAILED": 4, "PENDING": 0}
+    assert [record.on for record in world.journal if isinstance(record, Suspended)] == [True, False]
+    assert not world.while_held
+
+
+async def test_a_run_that_is_suspended_from_its_start_starts_nothing() -> None:
+    world = World(5)
+    final = await Script(BASE | {"suspend": True}, (100.0, {"suspend": False})).drive(world)
+    assert (final.status, world.while_held) == (RunStatus.SUCCEEDED, [])
+    assert final.progress.suspended_for == pytest.approx(100, abs=1)
+
+
+ENDS: list[tuple[str, dict[str, Any], tuple[float, dict[str, Any]], Verdict]] = [
+    ("an abort", {}, (2.0, {"abort": True}), Verdict(RunStatus.ABORTED, 2.0, None, Reason.ABORTED)),
+    (
+        "an abort while it is suspended",
+        {"suspend": True},
+        (2.0, {"abort": True}),
+        Verdict(RunStatus.ABORTED, 2.0, None, Reason.ABORTED),
+    ),
+    (
+        "a timeout that it had from its start",
+        {"timeoutSeconds": 7},
+        (2.0, {}),
+        Verdict(RunStatus.ABORTED, 7.0, Failure(StatesError.TIMEOUT), Reason.TIMED_OUT),
+    ),
+    (
+        "a timeout that it got on its way",
+        {},
+        (2.0, {"timeoutSeconds": 3}),
+        Verdict(RunStatus.ABORTED, 3.0, Failure(StatesError.TIMEOUT), Reason.TIMED_OUT),
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "edit", "verdict"), [row[1:] for row in ENDS], ids=[row[0] for row in ENDS])
+async def test_a_run_is_stopped_by(
+    fields: dict[str, Any], edit: tuple[float, dict[str, Any]], verdict: Verdict
+) -> None:
+    world = World(9, lambda child, attempt: succeeds(child, attempt) if child == 0 else None)
+    final = await Script(BASE | fields, edit).drive(world)
+    assert final.progress.verdict is not None
+    assert (final.status, final.reason) == (verdict.status, verdict.reason)
+    assert final.progress.verdict.at == pytest.approx(verdict.at, abs=0.1)
+    assert (final.failure and final.failure.error) == (verdict.failure and verdict.failure.error)
+    aborted = {child for child, outcome in world.outcomes().items() if outcome.status is ChildStatus.ABORTED}
+    assert aborted == (set() if fields.get("suspend") else {1, 2, 3, 4})
+    assert world.exports == 1
+    assert not world.live
+
+
+async def test_a_redrive_runs_again_what_did_not_succeed_and_nothing_else() -> None:
+    world = World(20, sizes=range(1, 21))
+    world.handler = better_in(world, 1, mixed)
+    final = await Script(BASE | {"toleratedFailureCount": 3}, (60.0, {"redrives": 1})).drive(world)
+    first, second = rounds(world)
+    assert final.progress.redrives == 1
+    assert (final.status, counted(final)) == (RunStatus.SUCCEEDED, {"SUCCEEDED": 20, "PENDING": 0})
+    succeeded = {outcome.child for outcome in first if outcome.status is ChildStatus.SUCCEEDED}
+    assert {outcome.child for outcome in second} == set(range(20)) - succeeded
+    assert status.item_counts(final)["succeeded"] == 210
+    proof(world, final)
+
+
+async def test_a_filtered_redrive_leaves_the_others_and_ends_as_the_run_had_ended() -> None:
+    world = World(10, lambda child, attempt: fails(child, attempt, "Boom" if child in (1, 7) else "Bang"))
+    world.handler = better_in(world, 1, world.handler)
+    chosen = {"redrives": 1, "redriveFilter": {"errorEquals": ["Boom"]}}
+    final = await Script(BASE | {"toleratedFailureCount": 2}, (60.0, chosen)).drive(world)
+    first, second = rounds(world)
+    assert {o.child for o in second} == {o.child for o in first if o.failure and o.failure.error == "Boom"} != set()
+    assert (final.status, final.failure and final.failure.error) == (
+        RunStatus.FAILED,
+        StatesError.EXCEED_TOLERATED_FAILURE_THRESHOLD,
+    )
+    assert status.execution_counts(final)["failuresNotRedrivable"] == final.progress.left.children > 0
+    proof(world, final)
+
+
+async def test_wanted_redrives_are_made_one_after_the_other_until_nothing_is_left() -> None:
+    world = World(6)
+    world.handler = better_in(world, 2, lambda child, attempt: fails(child, attempt) if child == 3 else None)
+    final = await Script(BASE, (60.0, {"redrives": 5})).drive(world)
+    assert (final.status, final.progress.redrives, final.spec.redrives) == (RunStatus.SUCCEEDED, 2, 5)
+    proof(world, final)
+
+
+async def test_there_is_nothing_to_redrive_in_a_run_that_succeeded() -> None:
+    world = World(6)
+    final = await Script(BASE, (60.0, {"redrives": 1})).drive(world)
+    assert (final.status, final.progress.redrives, world.exports) == (RunStatus.SUCCEEDED, 0, 1)
+    assert [type(record) for record in world.journal[-2:]] == [Exported, Opened]
+
+
+async def test_an_aborted_run_is_redriven_when_the_abort_is_taken_back() -> None:
+    world = World(9)
+    world.handler = better_in(world, 1, never)
+    script = Script(BASE, (2.0, {"abort": True}), (60.0, {"redrives": 1}), (90.0, {"abort": False, "redrives": 1}))
+    running = asyncio.ensure_future(script.drive(world))
+    await asyncio.sleep(80)
+    assert (world.progress().redrives, world.exports) == (0, 1), "not while spec.abort holds"
+    final = await running
+    assert (final.status, final.progress.redrives) == (RunStatus.SUCCEEDED, 1)
+    assert final.progress.round_started == pytest.approx(90, abs=1)
+    proof(world, final)
+
+
+async def test_a_reader_that_failed_goes_on_where_it_was_when_some_child_had_started() -> None:
+    world = World(9, reader_failure=Failure(StatesError.ITEM_READER_FAILED, "it was cut"))
+    final = await Script(BASE, (60.0, {"redrives": 1})).drive(world)
+    assert (final.status, world.plan, counted(final)) == (RunStatus.SUCCEEDED, 0, {"SUCCEEDED": 9, "PENDING": 0})
+    proof(world, final)
+
+
+async def test_a_reader_that_failed_reads_anew_when_no_child_had_started() -> None:
+    world = World(9, reader_failure=Failure(StatesError.ITEM_READER_FAILED, "no such key"))
+    script = Script(BASE | {"suspend": True}, (60.0, {"redrives": 1, "suspend": False}))
+    final = await script.drive(world)
+    assert (final.status, world.plan, counted(final)) == (RunStatus.SUCCEEDED, 1, {"SUCCEEDED": 9, "PENDING": 0})
+    proof(world, final)
+
+
+async def test_a_run_starts_no_more_than_all_runs_together_leave_room_for() -> None:
+    world = World(12)
+    world.room = 0
+    engine = world.engine(spec())
+    running = asyncio.ensure_future(engine.run())
+    await asyncio.sleep(5)
+    assert not world.ran
+    world.room = 2
+    engine.wake()
+    final = await running
+    assert (final.status, world.peak) == (RunStatus.SUCCEEDED, 2)
+
+
+async def test_a_run_that_waits_for_room_says_so() -> None:
+    world = World(3)
+    world.room = 0
+    told: list[Snapshot] = []
+    engine = world.engine(spec(), told=told)
+    running = asyncio.ensure_future(engine.run())
+    await asyncio.sleep(5)
+    assert (told[-1].waiting, told[-1].capacity) == ("there is no more room", "there is no more room")
+    world.room = 9
+    engine.wake()
+    await running
+    assert (told[-1].waiting, told[-1].capacity) == ("", "")
+
+
+async def test_what_a_run_holds_is_free_only_when_it_can_start_nothing_more() -> None:
+    world = World(3)
+    await world.engine(spec()).run()
+    assert world.closed == ["launcher", "capacity"]
+
+
+@pytest.mark.parametrize(
+    ("held", "left"), [({"suspend": True}, 0), ({"maxConcurrency": 1}, 1)], ids=["a suspend", "a lower limit"]
+)
+async def test_launches_that_have_not_begun_are_taken_back_by(held: dict[str, Any], left: int) -> None:
+    world = World(12, never)
+    world.shut = True
+    fields: dict[str, Any] = {"itemProcessor": {"jobTemplate": {}}, "maxConcurrency": 4, "suspend": False}
+    script = Script(fields, (5.0, held), (20.0, fields))
+    engine = world.engine(script.spec)
+    running = asyncio.ensure_future(engine.run())
+    await asyncio.sleep(3)
+    assert len(world.seen) == 4
+    await asyncio.sleep(3)
+    engine.wake()
+    await asyncio.sleep(1)
+    world.shut = False
+    await asyncio.sleep(5)
+    assert len(world.live) == left
+    await asyncio.sleep(10)
+    world.handler = succeeds
+    engine.wake()
+    final = await running
+    assert (final.status, counted(final), world.peak) == (RunStatus.SUCCEEDED, {"SUCCEEDED": 12, "PENDING": 0}, 4)
+    assert set(world.ran.values()) == set(world.launched.values()) == {1}
+
+
+LIVES: list[tuple[str, dict[str, Any], list[tuple[float, dict[str, Any]]], Handler]] = [
+    (
+        "suspend, resume, abort, and a redrive",
+        {"toleratedFailurePercentage": 100},
+        [
+            (0.4, {"suspend": True}),
+            (2.0, {"suspend": False}),
+            (2.4, {"abort": True}),
+            (9.0, {"abort": False, "redrives": 1}),
+        ],
+        mixed,
+    ),
+    (
+        "a breach, a filtered redrive, and another one",
+        {},
+        [(20.0, {"redrives": 1, "redriveFilter": {"indexes": "0-4"}}), (40.0, {"redrives": 2, "redriveFilter": None})],
+        mixed,
+    ),
+    (
+        "a timeout while children run for ever, and a redrive",
+        {"timeoutSeconds": 2},
+        [(9.0, {"redrives": 1})],
+        lambda child, attempt: None if child == 2 else mixed(child, attempt),
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "edits", "handler"), [row[1:] for row in LIVES], ids=[row[0] for row in LIVES])
+async def test_a_crash_at_any_step_of_a_life_changes_nothing_of_its_results(
+    fields: dict[str, Any], edits: list[tuple[float, dict[str, Any]]], handler: Handler
+) -> None:
+    last = max(edit["redrives"] for _, edit in edits if "redrives" in edit)
+
+    async def life(fatal: int) -> tuple[World, Snapshot, int]:
+        world, script, fuse = World(7), Script(BASE | fields, *edits), Fuse(fatal)
+        world.handler = better_in(world, last, handler)
+        try:
+            return world, await script.drive(world, fuse), fuse.steps
+        except Crashed:
+            return world, await script.drive(world), fuse.steps
+
+    undisturbed, expected, steps = await life(0)
+    assert (expected.status, expected.progress.redrives) == (RunStatus.SUCCEEDED, last)
+    for fatal in range(1, steps + 1):
+        world, final, _ = await life(fatal)
+        proof(world, final)
+        assert (final.status, final.progress.redrives) == (RunStatus.SUCCEEDED, last)
+        assert results(world) == results(undisturbed)
+
+
+def results(world: World) -> dict[int, tuple[ChildStatus, bytes, Failure | None]]:
+    return {child: (o.status, bytes(o.output), o.failure) for child, o in world.outcomes().items()}
 
 
 async def steps_of(handler: Handler, spec: MapRunSpec) -> int:

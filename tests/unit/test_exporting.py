@@ -88,9 +88,16 @@ async def test_without_a_writer_the_outputs_are_the_output(tmp_path: Path) -> No
     assert json.loads(bytes(exported.output)) == [0, {"Status": "FAILED", "Error": "Boom", "Cause": "why"}, 2]
 
 
-async def test_an_output_too_large_for_the_status_lies_in_the_store(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "output",
+    [
+        pytest.param(b'"' + b"x" * 9_000 + b'"', id="many bytes"),
+        pytest.param(b"[" + b"1e15," * 1_000 + b"1]", id="numbers that are longer in a status"),
+    ],
+)
+async def test_an_output_too_large_for_the_status_lies_in_the_store(tmp_path: Path, output: bytes) -> None:
     run = Finished(tmp_path, 2)
-    await run.journal([succeeded(0, b'"' + b"x" * 9000 + b'"'), succeeded(1)])
+    await run.journal([succeeded(0, output), succeeded(1)])
     exported = await run.export(run.exporter(resultWriter=None))
     assert run.store.read("output.json") == bytes(exported.output)
 

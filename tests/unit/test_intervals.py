@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -48,6 +49,7 @@ def test_an_operation_leaves_its_operands_alone(first: list[int], second: list[i
     before = IntervalSet(first)
     before.with_all(second)
     before.union(IntervalSet(second))
+    before.minus(IntervalSet(second))
     assert list(before) == sorted(set(first))
 
 
@@ -56,6 +58,47 @@ def test_a_union_is_what_either_has(first: list[int], second: list[int]) -> None
     union = IntervalSet(first).union(IntervalSet(second))
     assert union == IntervalSet(second).union(IntervalSet(first)) == IntervalSet(first + second)
     assert len(union) == len({*first, *second})
+
+
+@given(NUMBERS, NUMBERS)
+def test_a_difference_is_what_only_the_first_has(first: list[int], second: list[int]) -> None:
+    difference = IntervalSet(first).minus(IntervalSet(second))
+    assert difference == IntervalSet(set(first) - set(second))
+    assert len(difference) == len(set(first) - set(second))
+    assert hash(difference) == hash(IntervalSet(set(first) - set(second)))
+
+
+@given(NUMBERS, NUMBERS)
+def test_an_intersection_is_what_both_have(first: list[int], second: list[int]) -> None:
+    both = IntervalSet(first).both(IntervalSet(second))
+    assert both == IntervalSet(second).both(IntervalSet(first)) == IntervalSet(set(first) & set(second))
+    assert len(both) == len(set(first) & set(second))
+
+
+@given(NUMBERS, NUMBERS)
+def test_what_is_taken_away_and_added_again_is_the_union(first: list[int], second: list[int]) -> None:
+    whole, part = IntervalSet(first), IntervalSet(second)
+    assert whole.minus(part).union(part) == whole.union(part)
+
+
+def test_taking_a_few_from_many_ranges_costs_no_walk_through_them() -> None:
+    every_second, walked = IntervalSet(range(0, 200_000, 2)), [0]
+
+    class Counted(IntervalSet):
+        def _pairs(self) -> Iterator[tuple[int, int]]:
+            for pair in super()._pairs():
+                walked[0] += 1
+                yield pair
+
+    few = Counted([10, 11, 12, 777])
+    assert len(every_second.minus(few)) == 100_000 - 2
+    assert walked == [2]
+
+
+@given(NUMBERS)
+def test_the_runs_of_a_set_give_it_back(numbers: list[int]) -> None:
+    interval_set = IntervalSet(numbers)
+    assert IntervalSet.of_runs((each.start, each.stop) for each in interval_set.ranges) == interval_set
 
 
 @given(NUMBERS, st.integers(0, 70), st.integers(0, 70))

@@ -16,6 +16,7 @@ from maprun.adapters.cluster import ClusterClient
 from maprun.adapters.jobs import JobsLauncher
 from maprun.adapters.jobs_watch import JobsWatch
 from maprun.adapters.pacing import WriteBudget
+from maprun.core import starting
 from maprun.core.scheduling import Observation
 from maprun.errors import StatesError
 from maprun.model import ItemProcessor, MapRunSpec, Output, OutputFrom, RunRef
@@ -182,6 +183,22 @@ async def test_a_create_whose_answer_was_lost_is_adopted(world: World) -> None:
     assert world.api.jobs() == ["run-0-1"]
 
 
+async def test_a_create_whose_answer_was_lost_does_not_come_again_behind_the_removal(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FIRST_PAUSE", "LONGEST_PAUSE"):
+        monkeypatch.setattr(jobs_writing, name, 0.5)  # the child is quicker than the second try
+    world.api.lose_answers = 1
+    world.launch()
+    await until(lambda: world.api.jobs() == ["run-0-1"])
+    await world.api.succeed("run-0-1")
+    await world.outcome()
+    world.launcher.reap(FIRST)
+    await until(lambda: world.api.jobs() == [])
+    await world.launched(Attempt(1, 1))  # in line behind the second try
+    assert world.api.calls.count("POST jobs") == 2
+
+
 async def test_a_job_of_an_earlier_run_with_the_same_name_is_waited_out(world: World) -> None:
     other = {
         "metadata": {
@@ -228,6 +245,60 @@ async def test_a_create_that_may_succeed_later_keeps_the_attempt_active(
         assert seen.active == {0: 1}
     await until(lambda: world.api.jobs() == ["run-0-1"])
     assert await world.sees(lambda seen: not seen.waiting) == Observation({0: 1})
+
+
+QUOTA = Refusal(403, "Forbidden", "exceeded quota: jobs")
+
+
+async def test_what_a_quota_refuses_is_given_back_but_for_one_that_finds_out_when_there_is_room(world: World) -> None:
+    world.api.fail("POST jobs", 1_000, QUOTA)
+    for child in range(40):
+        world.launch(Attempt(child, 1))
+    seen = await world.sees(lambda seen: len(seen.active) == 1)
+    assert (seen.held, seen.starting, "exceeded quota" in seen.waiting) == (True, frozenset(seen.active), True)
+    (probe,) = seen.active
+    world.api._faults.clear()
+    seen = await world.sees(lambda seen: not seen.held)
+    assert (seen, world.api.jobs()) == (Observation({probe: 1}), [f"run-{probe}-1"])
+    for child in range(40):
+        if child != probe:
+            world.launch(Attempt(child, 1))
+    await until(lambda: len(world.api.jobs()) == 40)
+    assert world.api.calls.count("POST jobs") < 100
+
+
+async def test_what_is_withdrawn_before_it_is_created_never_exists(world: World) -> None:
+    await world.launched(Attempt(9, 1))
+    world.api.fail("POST jobs", 1_000, QUOTA)
+    for child in range(3):
+        world.launch(Attempt(child, 1))
+    await world.sees(lambda seen: seen.held)
+    for child in (0, 1, 2, 9):
+        world.launcher.withdraw(Attempt(child, 1))
+    assert await world.sees(lambda seen: len(seen.active) == 1) == Observation({9: 1})
+    world.api._faults.clear()
+    await world.launched(Attempt(8, 1))
+    assert world.api.jobs() == ["run-8-1", "run-9-1"]
+
+
+async def test_what_is_withdrawn_while_it_is_created_is_given_back_when_it_is_refused(world: World) -> None:
+    world.api.fail("POST jobs", 1, Refusal(429, "TooManyRequests", headers={"Retry-After": "0"}))
+    world.launch()
+    await asyncio.sleep(0)
+    world.launcher.withdraw(FIRST)
+    assert await world.sees(lambda seen: not seen.active) == Observation({})
+    await world.launched(Attempt(1, 1))
+    assert world.api.jobs() == ["run-1-1"]
+
+
+async def test_a_create_that_may_have_taken_effect_is_not_given_back(world: World) -> None:
+    world.api.fail("POST jobs", 1, Refusal(500, "InternalError", "etcd is away"))
+    world.api.fail("POST jobs", 2, QUOTA)
+    world.launch()
+    await world.sees(lambda seen: seen.waiting)
+    world.launcher.withdraw(FIRST)
+    assert world.launcher.observe().active == {0: 1}
+    await until(lambda: world.api.jobs() == ["run-0-1"])
 
 
 @pytest.mark.parametrize("status", [400, 422])
@@ -373,6 +444,41 @@ async def test_waiting_for_a_node_is_told_and_is_no_failure(world: World) -> Non
     assert seen.active == {0: 1}
     await world.api.pod(name, "Running", {"running": {"startedAt": NOW}})
     await world.sees(lambda seen: not seen.waiting)
+
+
+async def test_suspended_jobs_are_waited_for_and_told_once_for_all(world: World) -> None:
+    for child in range(2):
+        await world.api.suspend(await world.launched(Attempt(child, 1)))
+        seen = await world.sees(lambda seen: seen.waiting)
+        assert seen.waiting == "children wait because their Jobs are suspended, for instance by Kueue"
+    assert world.launcher.observe().active == {0: 1, 1: 1}
+    for child in range(2):
+        await world.api.suspend(f"run-{child}-1", held=False)
+    await world.sees(lambda seen: not seen.waiting)
+
+
+@pytest.mark.parametrize(
+    ("phase", "state"),
+    [
+        pytest.param("Failed", terminated(143), id="its pod was stopped"),
+        pytest.param("Pending", {"waiting": {"reason": "ImagePullBackOff", "message": "no"}}, id="it had no image yet"),
+    ],
+)
+async def test_a_job_that_is_suspended_again_goes_on_when_it_is_resumed(phase: str, state: dict[str, Any]) -> None:
+    api = FakeApi()
+    async with serving(api) as client, operator(api, client, spec(), patience=0.0) as world:
+        name = await world.launched()
+        await api.suspend(name)
+        await world.sees(lambda seen: seen.waiting)
+        await api.pod(name, phase, state)  # what becomes of the pod may be told later than that its Job is suspended
+        await until(lambda: world.watch.runs["default/run-uid"][FIRST].pod is not None)
+        await api.remove("pods", f"{name}-pod")
+        await world.launched(Attempt(1, 1))
+        assert world.launcher.observe() == Observation({0: 1, 1: 1}, waiting=starting.SUSPENDED)
+        await api.suspend(name, held=False)
+        await world.sees(lambda seen: not seen.waiting)
+        await api.succeed(name, "1")
+        assert (await world.outcome()).status is ChildStatus.SUCCEEDED
 
 
 LOGS = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -310,7 +311,7 @@ async def test_replay_begins_behind_the_newest_snapshot() -> None:
     for number in range(3):
         due.append(journal.snapshot_due)
         await journal.append([outcome(number)])
-    await journal.snapshot(3, b"first three")
+    await journal.snapshot(3, lambda: b"first three")
     assert [*due, journal.snapshot_due] == [False, False, True, False]
     await journal.close()
     offered: list[bytes] = []
@@ -333,7 +334,7 @@ async def test_of_the_snapshots_is_taken(newest: bytes | None, taken: bytes) -> 
     journal, _ = await opened(store)
     for through, data in ((1, b"first"), (2, b"second"), (3, b"third")):
         await journal.append([outcome(through)])
-        await journal.snapshot(through, data)
+        await journal.snapshot(through, partial(bytes, data))
     await journal.close()
     assert sorted(key for key in store.objects if key.startswith("snap")) == [snapshot_key(2), snapshot_key(3)]
     if newest:
@@ -350,7 +351,7 @@ async def test_a_refused_snapshot_leaves_the_full_replay() -> None:
     store = FakeStore()
     journal, before = await opened(store)
     await journal.append([outcome(1)])
-    await journal.snapshot(2, b"of another version")
+    await journal.snapshot(2, lambda: b"of another version")
     await journal.close()
     successor, seen = await opened(store, "next")
     assert same(seen, [*before, outcome(1), Opened("next", 1.0)])
@@ -366,7 +367,7 @@ async def test_a_snapshot_that_the_store_refuses_stops_nothing() -> None:
             raise StoreUnavailable("away")
 
     store.before = refuse
-    await journal.snapshot(1, b"fold")
+    await journal.snapshot(1, lambda: b"fold")
     assert not journal.snapshot_due
     assert await journal.append([outcome(1)]) == 2
     await journal.close()

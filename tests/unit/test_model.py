@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from maprun.model import ExecutionType, InputType, JitterStrategy, MapRunSpec, ReaderResource, Retrier
+from maprun.model import LIVE, MUTABLE, ExecutionType, InputType, JitterStrategy, MapRunSpec, ReaderResource, Retrier
 from tests.spec_cases import JOB, get_object, listing
 
 
@@ -23,6 +23,8 @@ def test_a_spec_with_nothing_but_work_has_the_documented_defaults() -> None:
     assert least.max_concurrency == 0
     assert least.percentage is None
     assert least.tolerated_failure_count is None
+    assert (least.timeout_seconds, least.suspend, least.abort) == (None, False, False)
+    assert (least.redrives, least.redrive_filter, least.ttl_seconds_after_finished) == (0, None, None)
     assert least.item_processor.retry == []
     assert least.item_processor.processor_config.execution_type is ExecutionType.STANDARD
 
@@ -74,3 +76,7 @@ def test_a_spec_survives_being_written_and_read(body: dict[str, Any]) -> None:
 def test_a_spec_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         setattr(spec(), "max_concurrency", 5)  # noqa: B010  a plain assignment is what mypy refuses already
+
+
+def test_what_may_change_are_fields_of_the_spec() -> None:
+    assert LIVE < MUTABLE <= {field.encode_name for field in msgspec.structs.fields(MapRunSpec)}

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import pytest
 from kubernetes.aio.client import Configuration
@@ -20,6 +21,15 @@ from tests.unit.counted import Counted
 from tests.unit.fake_api import FakeApi, Refusal, serving, until
 
 NOT_YET = "the list of jobs and pods is not complete yet"
+
+
+@dataclass
+class FakeElection:
+    """What the probes ask of an election."""
+
+    waits: bool
+    trouble: str = ""
+    dead: str = ""
 
 
 @asynccontextmanager
@@ -76,6 +86,31 @@ async def test_an_api_server_that_goes_away_makes_it_unready_after_a_while_and_n
         assert late == "the API server has not answered for 63 seconds"
         api.away = False
         await until(lambda: client.calls.silence == 0)
+
+
+async def test_a_standby_is_ready_without_watches_as_long_as_it_can_use_the_lease() -> None:
+    async with away() as client:
+        watch, election = JobsWatch(client), FakeElection(waits=True)
+        assert unready(watch, 0.0, election, started=False) == ""
+        assert unready(watch, SILENCE_SECONDS, election, started=False) == (
+            "the API server has not answered for 60 seconds"
+        )
+        election.trouble = "Lease a/b cannot be used: 403 Forbidden"
+        assert unready(watch, 0.0, election, started=False) == election.trouble
+
+
+async def test_a_leader_is_ready_when_it_has_its_watches() -> None:
+    async with away() as client:
+        election = FakeElection(waits=False)
+        assert unready(JobsWatch(client), 0.0, election, started=False) == f"{NOT_YET}; the operator is starting"
+
+
+async def test_an_operator_that_no_longer_renews_its_lease_is_dead() -> None:
+    async with serving(FakeApi()) as client, watching(client, Counted()) as watch:
+        lag, election = LoopLag(lambda _: None), FakeElection(waits=False)
+        assert unhealthy(watch, lag, election) == ""
+        election.dead = "the task that renews Lease a/b has ended"
+        assert unhealthy(watch, lag, election) == election.dead
 
 
 async def test_a_watch_that_was_ended_makes_it_dead() -> None:

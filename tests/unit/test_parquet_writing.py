@@ -60,6 +60,10 @@ def test_without_outputs_there_is_no_file() -> None:
     assert written([]) == []
 
 
+def test_an_empty_file_can_be_read_and_has_no_row() -> None:
+    assert pq.read_table(io.BytesIO(parquet_writing.empty())).to_pydict() == {"_rescued_data": []}
+
+
 def test_outputs_that_are_all_null_are_rows() -> None:
     (content,) = written([b"null", b"null"])
     assert read(content) == [{RESCUED: None}, {RESCUED: None}]

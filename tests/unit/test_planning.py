@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from maprun import planning
 from maprun.adapters import plan_writer, sources
 from maprun.adapters.directory import DirectoryStore
-from maprun.adapters.plans import PlanReader
+from maprun.adapters.plans import PlanReader, Round
 from maprun.adapters.s3_access import S3Access
 from maprun.adapters.stores import BucketsRef
 from maprun.core import selection
@@ -51,11 +51,12 @@ class World:
     def put(self, key: str, value: Any) -> None:
         self.data.write(key, [value if isinstance(value, bytes) else json.dumps(value).encode()], "")
 
-    def request(self, **spec: Any) -> PlanRequest:
+    def request(self, redrive: int = 0, plan: int = 0, **spec: Any) -> PlanRequest:
         job = {"spec": {"template": {"spec": {"containers": [{"name": "work", "image": "busybox"}]}}}}
         parsed = msgspec.convert({"itemProcessor": {"jobTemplate": job}, **spec}, MapRunSpec)
         context = selection.context_for(RUN, parsed, RUN.created)
-        return PlanRequest(f"file://{self.root}/state", parsed, context, buckets=BucketsRef(root=str(self.root)))
+        state, buckets = f"file://{self.root}/state", BucketsRef(root=str(self.root))
+        return PlanRequest(state, parsed, context, buckets=buckets, redrive=redrive, plan=plan)
 
     def plan(self, **spec: Any) -> PlanView:
         return plan_run(self.request(**spec), self.views.append, self.troubles.append, lambda seconds: None)
@@ -567,3 +568,56 @@ def test_wherever_planning_is_killed_the_batches_are_the_same(
                 plan_run(world.request(**spec), die)
         assert world.plan(**spec) == whole
         assert {path.name: path.read_bytes() for path in (world.root / "state" / "plan").iterdir()} == wanted
+
+
+# ------------------------------------------------------------------------------------------------------------ redrives
+
+
+@pytest.mark.usefixtures("small_segments")
+def test_a_redrive_reads_on_where_reading_failed_and_only_the_same_dataset(world: World) -> None:
+    """The object vanishes in the middle of reading; put back unchanged, it is read on; another one is refused."""
+    world.put("rows.json", ["x" * 50] * 6)
+    file = world.root / "data" / "rows.json"
+
+    def die(view: PlanView) -> None:
+        if view.children >= 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        plan_run(world.request(itemReader=reader()), die)
+    durable = PlanReader(world.store).view().children
+    file.rename(world.root / "aside")
+    lost = world.plan(itemReader=reader())
+    assert (lost.children, "does not exist" in str(lost.failure)) == (durable, True)
+    assert world.plan(itemReader=reader()) == lost, "in the same round it stays so"
+    world.put("rows.json", ["other"])
+    other = world.plan(redrive=1, itemReader=reader())
+    assert (other.children, "changed" in str(other.failure)) == (durable, True)
+    (world.root / "aside").rename(file)
+    whole = world.plan(redrive=2, itemReader=reader())
+    assert whole.seal
+    assert whole.children == 6
+
+
+def test_a_redrive_of_a_run_without_a_child_reads_the_dataset_anew(world: World) -> None:
+    world.put("rows.json", b"[1, 2, oops]")
+    assert world.plan(itemReader=reader()).failure
+    world.put("rows.json", [7, 8, 9])
+    assert world.plan(redrive=1, plan=1, itemReader=reader()).seal
+    anew = PlanReader(world.store, at=Round(1, 1))
+    assert [json.loads(bytes(batch.input)) for batch in anew.batches()] == [7, 8, 9]
+
+
+@pytest.mark.usefixtures("small_segments")
+def test_a_plan_that_an_abort_cut_off_is_read_on_in_a_redrive(world: World) -> None:
+    """Nothing says how reading ended: its process was stopped."""
+    world.put("rows.json", ["x" * 50] * 6)
+
+    def stop(view: PlanView) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        plan_run(world.request(itemReader=reader()), stop)
+    assert PlanReader(world.store, at=Round(1)).view().seal is None
+    assert world.plan(redrive=1, itemReader=reader()).children == 6
+    assert len(world.inputs()) == 6

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from maprun.adapters import plan_writer
 from maprun.adapters.plan_writer import PlanWriter
-from maprun.adapters.plans import END, PlanReader, segment_key
+from maprun.adapters.plans import FIRST as FIRST_ROUND
+from maprun.adapters.plans import PlanReader, Round
 from maprun.core.scheduling import PlanView
 from maprun.errors import Failure, Fenced, NotFound, StoreError
 from maprun.ports import ObjectInfo
@@ -173,7 +174,7 @@ def test_a_listing_that_misses_a_new_segment_is_asked_again() -> None:
 
     store = Late()
     write(store, 12)
-    for hidden in (segment_key(1), segment_key(3)):
+    for hidden in (FIRST_ROUND.segment(1), FIRST_ROUND.segment(3)):
         store.hidden = hidden
         assert PlanReader(store).view().children == 12
 
@@ -186,17 +187,19 @@ def test_looking_again_opens_only_what_is_new() -> None:
         reader.view()
     writer.close()
     assert reader.view().children == 10
-    assert store.opened == [segment_key(0), segment_key(1), segment_key(2)]
+    assert store.opened == [FIRST_ROUND.segment(0), FIRST_ROUND.segment(1), FIRST_ROUND.segment(2)]
 
 
 @pytest.mark.parametrize(
     ("key", "data", "message"),
     [
-        pytest.param(segment_key(0), None, "segment 0 is missing", id="a segment is gone"),
-        pytest.param(segment_key(1), b"?", "damaged", id="a segment is damaged"),
-        pytest.param(segment_key(1), b"", "ends early", id="a segment is empty"),
-        pytest.param(segment_key(3), None, "3 segments are there, 4 were written", id="the last segment is gone"),
-        pytest.param(END, b'{"seal":{}}', "damaged", id="the end is damaged"),
+        pytest.param(FIRST_ROUND.segment(0), None, "segment 0 is missing", id="a segment is gone"),
+        pytest.param(FIRST_ROUND.segment(1), b"?", "damaged", id="a segment is damaged"),
+        pytest.param(FIRST_ROUND.segment(1), b"", "ends early", id="a segment is empty"),
+        pytest.param(
+            FIRST_ROUND.segment(3), None, "3 segments are there, 4 were written", id="the last segment is gone"
+        ),
+        pytest.param(FIRST_ROUND.end, b'{"seal":{}}', "damaged", id="the end is damaged"),
     ],
 )
 def test_a_broken_plan_is_told(key: str, data: bytes | None, message: str) -> None:
@@ -208,3 +211,109 @@ def test_a_broken_plan_is_told(key: str, data: bytes | None, message: str) -> No
         store.objects[key] = data
     with pytest.raises(StoreError, match=message):
         PlanReader(store).view()
+
+
+# ------------------------------------------------------------------------------------------------------------ redrives
+
+BROKEN = Failure("States.ItemReaderFailed", "no permission")
+GONE = Failure("States.ItemReaderFailed", "changed")
+
+
+def read_some(store: FakeStore, at: Round, upto: int, failure: Failure | None = None) -> PlanView:
+    """One round of reading: on to a batch, then the seal or a failure."""
+    writer = PlanWriter(store, FIRST, BATCHES, at)
+    for index in range(writer.next_child, upto):
+        writer.add(1, text(index), f"after {index}")
+    if failure:
+        writer.fail(failure)
+    else:
+        writer.seal()
+    return writer.view
+
+
+@pytest.mark.parametrize(
+    ("at", "keys"),
+    [
+        pytest.param(Round(), ("plan/000000.jsonl.zst", "plan/end.json"), id="the first life"),
+        pytest.param(Round(2), ("plan/000000.jsonl.zst", "plan/end-2.json"), id="a redrive that reads on"),
+        pytest.param(Round(2, 2), ("plan-2/000000.jsonl.zst", "plan-2/end-2.json"), id="a redrive that reads anew"),
+        pytest.param(Round(3, 2), ("plan-2/000000.jsonl.zst", "plan-2/end-3.json"), id="one that reads on in that"),
+    ],
+)
+def test_where_a_round_has_its_plan(at: Round, keys: tuple[str, str]) -> None:
+    store = FakeStore()
+    read_some(store, at, 1)
+    assert tuple(store.objects) == keys
+    assert shown(PlanReader(store, at=at).batches()) == shown([batch(0)])
+
+
+@given(st.lists(st.integers(0, 12), max_size=4), st.integers(0, 12))
+@settings(deadline=None)
+def test_reading_that_failed_round_after_round_gives_the_plan_of_one_that_did_not(fails: list[int], more: int) -> None:
+    store, upto = FakeStore(), 0
+    for redrive, step in enumerate(fails):
+        upto += step
+        view = read_some(store, Round(redrive), upto, BROKEN)
+        assert view == PlanReader(store, at=Round(redrive)).view() == PlanView(upto, upto, failure=BROKEN)
+    whole = read_some(store, Round(len(fails)), upto + more)
+    assert whole.seal
+    assert whole.seal.children == upto + more
+    assert shown(PlanReader(store, at=Round(len(fails))).batches()) == shown(batch(each) for each in range(upto + more))
+
+
+def test_a_seal_stands_for_good_and_a_failure_in_its_own_round() -> None:
+    store = FakeStore()
+    read_some(store, Round(0), 3, BROKEN)
+    read_some(store, Round(1), 4, GONE)
+    seen = [PlanReader(store, at=Round(redrive)).view() for redrive in range(3)]
+    assert [view.failure for view in seen] == [BROKEN, GONE, None]
+    assert {view.children for view in seen} == {4}
+    sealed = read_some(store, Round(2), 6)
+    assert {PlanReader(store, at=Round(redrive)).view() for redrive in (2, 3, 7)} == {sealed}
+
+
+def test_a_plan_that_was_read_anew_has_nothing_of_the_old_one() -> None:
+    store = FakeStore()
+    read_some(store, Round(0), 7, BROKEN)
+    anew = Round(1, 1)
+    assert PlanReader(store, at=anew).view() == PlanView()
+    assert read_some(store, anew, 2).children == 2
+    assert PlanReader(store).view() == PlanView(7, 7, failure=BROKEN)
+
+
+def test_a_reader_that_enters_a_redrive_sees_its_plan() -> None:
+    store = FakeStore()
+    reader = PlanReader(store)
+    read_some(store, Round(0), 3, BROKEN)
+    assert reader.view().failure
+    assert reader.batch(2).index == 2
+    reader.enter(Round(1))
+    assert reader.view() == PlanView(3, 3)
+    read_some(store, Round(1), 5)
+    assert reader.batch(4).index == 4
+    assert reader.view().seal
+    reader.enter(Round(2, 2))
+    assert (reader.view(), reader.at_hand(0)) == (PlanView(), False)
+
+
+@given(st.integers(0, 12), st.integers(0, 6), st.booleans())
+@settings(deadline=None)
+def test_a_redrive_that_was_interrupted_anywhere_ends_with_the_same_bytes(more: int, fatal: int, written: bool) -> None:
+    whole, broken = FakeStore(), FakeStore()
+    for store in (whole, broken):
+        read_some(store, Round(0), 4, BROKEN)
+    read_some(whole, Round(1), 4 + more)
+    steps = iter(range(100))
+
+    def crash(key: str) -> None:
+        if next(steps) == fatal:
+            raise Killed
+
+    setattr(broken, "after" if written else "before", crash)
+    for _ in range(2):
+        try:
+            if not PlanWriter(broken, at=Round(1)).view.seal:
+                read_some(broken, Round(1), 4 + more)
+        except Killed:
+            continue
+    assert broken.objects == whole.objects

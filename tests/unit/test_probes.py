@@ -17,9 +17,9 @@ from tests.unit.live_run import everything
 
 
 @asynccontextmanager
-async def probes(healthy: str = "", ready: str = "") -> AsyncIterator[aiohttp.ClientSession]:
+async def probes(healthy: str = "", ready: str = "", role: str = "ok") -> AsyncIterator[aiohttp.ClientSession]:
     """A client of probes that answer like this, over loopback."""
-    server = Probes(everything(), lambda: healthy, lambda: ready)
+    server = Probes(everything(), lambda: healthy, lambda: ready, lambda: role)
     port = await server.start(0, "127.0.0.1")
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
@@ -36,6 +36,9 @@ ANSWERS = [
     ("unhealthy", "GET", "/healthz", {"healthy": "the watch of Jobs ended"}, 503, "the watch of Jobs ended\n"),
     ("not ready", "GET", "/readyz", {"ready": "starting"}, 503, "starting\n"),
     ("healthy though not ready", "GET", "/healthz", {"ready": "starting"}, 200, "ok\n"),
+    ("ready as a standby", "GET", "/readyz", {"role": "standby: a leads"}, 200, "standby: a leads\n"),
+    ("a standby is healthy", "GET", "/healthz", {"role": "standby: a leads"}, 200, "ok\n"),
+    ("a standby in trouble", "GET", "/readyz", {"role": "standby: a leads", "ready": "no right"}, 503, "no right\n"),
     ("HEAD has no body", "HEAD", "/healthz", {}, 200, ""),
     ("HEAD of the metrics", "HEAD", "/metrics", {}, 200, ""),
     ("POST is not allowed", "POST", "/metrics", {}, 405, None),
@@ -68,7 +71,7 @@ async def test_formats_of_the_metrics(accept: str, content_type: str) -> None:
     async with probes() as client, client.get("/metrics", headers={"Accept": accept}) as answer:
         assert answer.content_type == content_type
         families = {family.name: family for family in parse(await answer.text())}
-    assert len(families["maprun_items"].samples) == 6
+    assert len(families["maprun_items"].samples) == 7
     assert families["maprun_map_runs_open"].samples[0].value == 1
 
 

@@ -17,7 +17,20 @@ from maprun.core.scheduling import PlanView
 from maprun.core.status import Snapshot
 from maprun.errors import TOLERANCE_CAUSE, Failure, StatesError
 from maprun.model import MapRunSpec, RunRef
-from maprun.records import ChildStatus, Exported, Opened, Outcome, PlanSeal, Record, Retry, RunStatus, Verdict
+from maprun.records import (
+    ChildStatus,
+    Exported,
+    Opened,
+    Outcome,
+    PlanSeal,
+    Record,
+    Redo,
+    Redriven,
+    Retry,
+    RunStatus,
+    Suspended,
+    Verdict,
+)
 
 RUN = RunRef("local", "airports", "0f9c1e6a-8c3b-4c51-9a55-1a2b3c4d5e6f", 100.0)
 WRITER = {"resource": "s3:putObject", "parameters": {"bucket": "results", "prefix": "p"}}
@@ -55,6 +68,10 @@ def retried(child: int) -> Record:
     return Outcome(child, 1, ChildStatus.FAILED, failure=Failure("Busy"), retry=Retry(0, 101.0))
 
 
+AGAIN = {ChildStatus.FAILED: Redo("2-3", 2)}
+ENDED: list[Record] = [*succeeded(0, 1), failed(2), failed(3), Verdict(RunStatus.FAILED, 102.0), Exported(103.5, 10)]
+
+
 @pytest.mark.parametrize(
     ("at", "line"),
     [
@@ -81,6 +98,21 @@ def retried(child: int) -> Record:
             "airports  10/10  100 %  0 running  0 failed  0.0/s",
             id="all done",
         ),
+        pytest.param(
+            snapshot(
+                *ENDED,
+                Redriven(1, 110.0, AGAIN),
+                Outcome(3, 2, ChildStatus.SUCCEEDED, output=msgspec.Raw(b"1")),
+                active=1,
+            ),
+            "airports redrive 1  3/10  30 %  1 running  0 failed  0.0/s",
+            id="a redrive counts on from what had succeeded",
+        ),
+        pytest.param(
+            snapshot(*succeeded(0), Suspended(101.0, on=True)),
+            "airports  1/10  10 %  0 running  0 failed  0.0/s  suspended",
+            id="held",
+        ),
     ],
 )
 def test_the_line_of_a_snapshot(at: Snapshot, line: str) -> None:
@@ -96,6 +128,19 @@ def test_rate_and_time_left_follow_the_last_ten_seconds() -> None:
     for now in range(106, 130):
         seen = look(snapshot(*succeeded(*range(50)), children=200, now=float(now)), pace)
     assert (seen.rate, seen.left) == (0.0, None)
+
+
+def test_the_rate_of_a_redrive_is_its_own() -> None:
+    pace = Pace()
+    assert look(snapshot(*ENDED, now=105.0), pace).done == 4
+    seen = look(snapshot(*ENDED, Redriven(1, 106.0, AGAIN), now=106.0), pace)
+    assert (seen.done, seen.rate, seen.left) == (2, 0.0, None)
+    seen = look(snapshot(*ENDED, Redriven(1, 106.0, AGAIN), *again(3), now=108.0), pace)
+    assert (seen.done, seen.rate) == (3, 0.5)
+
+
+def again(*children: int) -> list[Record]:
+    return [Outcome(child, 2, ChildStatus.SUCCEEDED, output=msgspec.Raw(b"1")) for child in children]
 
 
 def test_what_holds_a_run_up_is_told() -> None:
@@ -157,6 +202,16 @@ def test_a_log_gets_a_line_each_ten_percent_and_at_most_one_a_second() -> None:
     view.close(msgspec.structs.replace(LOOK, done=100, total=100))
     view.close(msgspec.structs.replace(LOOK, done=100, total=100))
     assert [int(re.findall(r"(\d+) %", line)[0]) for line in lines] == [*range(0, 101, 10)]
+
+
+def test_a_log_follows_a_redrive_that_begins_with_less() -> None:
+    lines: list[str] = []
+    now = [0.0]
+    view = LogView(lines.append, lambda: now[0])
+    for done in (100, 95, 60, 70, 80):
+        view.show(msgspec.structs.replace(LOOK, done=done, total=100))
+        now[0] += 2.0
+    assert [int(re.findall(r"(\d+) %", line)[0]) for line in lines] == [100, 60, 70, 80]
 
 
 def test_a_log_gets_a_line_each_ten_seconds_when_nothing_moves() -> None:
@@ -227,9 +282,49 @@ def test_a_run_that_failed_says_why() -> None:
     failure = Failure(StatesError.EXCEED_TOLERATED_FAILURE_THRESHOLD, TOLERANCE_CAUSE)
     lines = said(ended(failed(0), failure=failure))
     assert lines[0].startswith("airports FAILED in 3.5 s: ")
-    assert lines[1] == (
-        f"States.ExceedToleratedFailureThreshold: {TOLERANCE_CAUSE} (1 of 10 items failed, most with Boom: why)"
-    )
+    told = f"States.ExceedToleratedFailureThreshold: {TOLERANCE_CAUSE} (1 of 10 items failed, most with Boom: why"
+    assert lines[1].startswith(told)
+
+
+def test_a_run_that_was_aborted() -> None:
+    at = snapshot(*succeeded(0), Verdict(RunStatus.ABORTED, 102.0, reason="Aborted"), Exported(103.5, 10), abort=True)
+    assert said(at)[0] == "airports ABORTED in 3.5 s: 10 child executions, 1 succeeded, 9 never started"
+
+
+def test_a_redrive_tells_its_number_its_own_time_and_all_files() -> None:
+    again = Outcome(2, 2, ChildStatus.SUCCEEDED, output=msgspec.Raw(b"1"))
+    manifest = "p/u-1/Redrive-2/manifest.json"
+    end = [Verdict(RunStatus.SUCCEEDED, 212.0), Exported(212.5, 10, manifest=manifest)]
+    round_1: list[Record] = [Redriven(1, 110.0, AGAIN), Verdict(RunStatus.FAILED, 112.0), Exported(113.0, 10)]
+    at = snapshot(*ENDED, *round_1, Redriven(2, 210.0, AGAIN), again, *end, resultWriter=WRITER, redrives=2)
+    names = ("SUCCEEDED_0.json", "Redrive-1/SUCCEEDED_0.json", "Redrive-2/SUCCEEDED_0.json")
+    files = {
+        "FAILED": [{"Key": "p/u-1/Redrive-2/FAILED_0.json", "Size": 814}],
+        "SUCCEEDED": [{"Key": f"p/u-1/{name}", "Size": 2} for name in names],
+    }
+    lines = said(at, {"ResultFiles": files})
+    assert lines[0].startswith("airports SUCCEEDED in 2.5 s (redrive 2): 10 child executions, 3 succeeded, 1 failed")
+    assert lines[lines.index("Results  out/results/p/u-1/Redrive-2") + 1 :] == [
+        "         FAILED_0.json                     814 B",
+        "         ../SUCCEEDED_0.json                 2 B",
+        "         ../Redrive-1/SUCCEEDED_0.json       2 B",
+        "         SUCCEEDED_0.json                    2 B",
+        "         manifest.json",
+        "         to look at one:  python3 -m json.tool out/results/p/u-1/Redrive-2/FAILED_0.json",
+        "State    runs/1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        pytest.param({"redrives": 1}, "Redrive  none, because nothing is left that it would run again", id="nothing"),
+        pytest.param({"redrives": 1, "abort": True}, "Redrive  none, because abort is true", id="aborted for good"),
+    ],
+)
+def test_a_redrive_that_was_wanted_and_not_made_is_told(fields: dict[str, object], line: str) -> None:
+    assert line in said(ended(*succeeded(*range(10)), **fields))  # type: ignore[arg-type]
+    assert not any(each.startswith("Redrive") for each in said(ended(*succeeded(*range(10)))))
 
 
 def test_the_items_are_told_where_a_child_has_several() -> None:

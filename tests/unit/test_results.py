@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from maprun.core import results
 from maprun.core.finals import Finals, Place
-from maprun.core.results import Names, ResultFile
+from maprun.core.results import Again, Names, ResultFile
 from maprun.errors import Failure
 from maprun.model import RunRef
 from maprun.records import Batch, ChildStatus, Outcome, Retry
@@ -64,9 +64,15 @@ RECORDS: list[tuple[str, Outcome | None, dict[str, Any]]] = [
         {**FAILED, "Status": "TIMED_OUT"},
     ),
     (
-        "an aborted child has neither error nor cause",
+        "an aborted child has a cause and no error",  # radkawar/stackd, redrive_map.json: Redrive-1/FAILED_0.json
         outcome(ChildStatus.ABORTED),
-        {**COMMON, "RedriveStatus": "REDRIVABLE_BY_MAP_RUN", "Status": "ABORTED"},
+        {
+            **COMMON,
+            "Cause": "The map run execution [arn:maprun:states:us-west-2:default:mapRun:airports/air:6a1f] which was "
+            "managing this resource was aborted",
+            "RedriveStatus": "REDRIVABLE_BY_MAP_RUN",
+            "Status": "ABORTED",
+        },
     ),
     (
         "a pending child has exactly three keys",
@@ -148,6 +154,21 @@ def test_a_recorded_record(given: str, ended: Outcome | None, text: str) -> None
     assert results.record(NAMES, Batch(7, 1, msgspec.Raw(given.encode())), ended).decode() == text
 
 
+def test_a_recorded_record_of_a_redriven_child() -> None:
+    """`attempt2:standard:terminal-exports`, Redrive-2/SUCCEEDED_0.json, the first record, with shorter data."""
+    ended = Outcome(7, 2, ChildStatus.SUCCEEDED, output=msgspec.Raw(b'"repaired"'), started=1790219028.129)
+    written = results.record(
+        NAMES, BATCH, msgspec.structs.replace(ended, stopped=1790219028.308), Again(1, 1790218979.213)
+    )
+    assert written.decode() == "{" + OURS % (
+        r'"Input":"{\"IATA\":\"NRT\"}","InputDetails":{"Included":true},',
+        r'"Output":"\"repaired\"","OutputDetails":{"Included":true},"RedriveCount":1,'
+        '"RedriveDate":"2026-09-24T03:03:48.129Z","RedriveStatus":"NOT_REDRIVABLE",'
+        '"RedriveStatusReason":"Execution is SUCCEEDED and cannot be redriven","StartDate":"2026-09-24T03:02:59.213Z",',
+        '"Status":"SUCCEEDED","StopDate":"2026-09-24T03:03:48.308Z"}',
+    )
+
+
 RUN_ARN = "arn:aws:states:us-west-2:000000000000:mapRun:sd-sfn-map-35d090a7dd-lifecycle/LifeMap:40663f35"
 RECORDED_MANIFEST = (  # cancel_pending, with a shorter id
     f'{{"DestinationBucket":"sd-sfn-map-35d090a7dd","MapRunArn":"{RUN_ARN}",'
@@ -173,6 +194,7 @@ def test_the_manifest_is_compact_and_always_names_all_three_categories() -> None
 @pytest.mark.parametrize(("prefix", "folder"), [("", "u/"), ("p", "p/u/"), ("p/", "p/u/"), ("a/b", "a/b/u/")])
 def test_a_slash_is_added_behind_the_prefix(prefix: str, folder: str) -> None:
     assert results.folder(prefix, "u") == folder
+    assert results.folder(prefix, "u", 12) == f"{folder}Redrive-12/"
 
 
 def test_the_result_with_a_bucket_names_the_manifest() -> None:

@@ -9,16 +9,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from maprun import running
+from maprun import run_state
 from maprun.adapters.directory import DirectoryStore
 from maprun.adapters.plan_writer import PlanWriter
 from maprun.adapters.plans import PlanReader
 from maprun.core.scheduling import PlanView
-from maprun.errors import Fenced
+from maprun.errors import Failure, Fenced
 from maprun.model import MapRunSpec
 from maprun.planning import PlannerDied, PlanRequest
 from maprun.records import PlanSeal
-from maprun.running import RunPlan
+from maprun.run_state import RunPlan
 
 REQUEST = PlanRequest("file:///none", msgspec.convert({"itemProcessor": {"jobTemplate": {}}}, MapRunSpec), {})
 GROWING = PlanView(1, 1)
@@ -45,7 +45,7 @@ async def test_reading_is_started_again_when(end: Exception, tmp_path: Path, mon
                     raise step
                 yield step
 
-    monkeypatch.setattr(running, "PlannerProcess", Process)
+    monkeypatch.setattr(run_state, "PlannerProcess", Process)
     told: list[str] = []
     plan = RunPlan(PlanReader(DirectoryStore(tmp_path)), REQUEST, (told.append, lambda _: None))
     async with aclosing(plan.views()) as views:
@@ -75,13 +75,38 @@ async def test_a_process_that_dies_again_and_again(
                 yield step
             raise PlannerDied("killed")
 
-    monkeypatch.setattr(running, "PlannerProcess", Process)
+    monkeypatch.setattr(run_state, "PlannerProcess", Process)
     plan = RunPlan(PlanReader(DirectoryStore(tmp_path)), REQUEST, (lambda _: None, lambda _: None))
     async with aclosing(plan.views()) as views:
         *_, last = [view async for view in views]
     assert left == []
     assert ended in (last.failure.cause if last.failure else "")
     assert bool(last.seal) is not bool(ended)
+
+
+async def test_a_redrive_asks_for_its_own_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read before stays, the failure of the round before does not, and the process goes on there."""
+    asked: list[tuple[int, int]] = []
+
+    class Process:
+        def __init__(self, on_trouble: object, observer: object) -> None: ...
+
+        async def run(self, request: PlanRequest) -> AsyncGenerator[PlanView]:
+            asked.append((request.redrive, request.plan))
+            yield WHOLE
+
+    monkeypatch.setattr(run_state, "PlannerProcess", Process)
+    store = DirectoryStore(tmp_path)
+    writer = PlanWriter(store)
+    writer.add(1, b"1", "")
+    writer.fail(Failure("States.ItemReaderFailed", "no permission"))
+    plan = RunPlan(PlanReader(store), REQUEST, (lambda _: None, lambda _: None))
+    for redrive, anew, before in ((0, 0, writer.view), (1, 0, GROWING), (2, 2, PlanView())):
+        plan.enter(redrive, anew)
+        async with aclosing(plan.views()) as views:
+            assert await anext(views) == before
+            assert [view async for view in views] == ([] if before.failure else [WHOLE])
+    assert asked == [(1, 0), (2, 2)]
 
 
 async def test_reading_batches_does_not_take_back_what_planning_waits_for(tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from maprun.adapters.journal import Journal
 from maprun.adapters.pacing import WriteBudget
 from maprun.adapters.telemetry import Telemetry
 from maprun.model import API_VERSION, KIND
+from maprun.preparing import Shared
 from maprun.settings import OperatorSettings
-from maprun.supervising import Shared, Supervisor
+from maprun.supervising import Supervisor
 from tests.unit.fake_api import FakeApi, serving, until
 from tests.unit.live_run import values
 

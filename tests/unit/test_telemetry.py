@@ -14,18 +14,39 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from maprun.adapters.sharing import Capacities
 from maprun.adapters.telemetry import Telemetry
 from maprun.adapters.telemetry_runs import OWN_ERRORS, TelemetryReporter
-from maprun.core.progress import OTHER_ERRORS, FailureTally, Progress
+from maprun.core.intervals import IntervalSet
+from maprun.core.progress import OTHER_ERRORS, FailureTally, Progress, Waiting
 from maprun.core.status import Snapshot
 from maprun.engine import Engine, Settings
 from maprun.errors import Failure
 from maprun.model import MapRunSpec, RunRef
 from maprun.records import Attempt, ChildStatus, Exported, Outcome, Retry, RunStatus, Verdict
 from tests.unit.live_run import RUN, at, half_way, values
-from tests.unit.world import FakeExporter, FakeJournal, FakeLauncher, FakePlan, Fuse, World, fails, succeeds
+from tests.unit.world import (
+    FakeExporter,
+    FakeJournal,
+    FakeLauncher,
+    FakePlan,
+    FakeRedriver,
+    Fuse,
+    World,
+    fails,
+    succeeds,
+)
 
 EXECUTIONS = "maprun_execution_duration_seconds"
+HALF_WAY = {
+    "pending": 5,
+    "pending_redrive": 0,
+    "running": 3,
+    "succeeded": 8,
+    "failed": 2,
+    "timed_out": 1,
+    "aborted": 1,
+}
 
 
 def ended(failure: Failure | None = None) -> Snapshot:
@@ -180,6 +201,7 @@ async def test_the_counters_of_a_whole_run_agree_with_its_journal() -> None:
         plan=FakePlan(world, fuse),
         launcher=FakeLauncher(world, fuse),
         exporter=FakeExporter(world, fuse),
+        redriver=FakeRedriver(world, fuse),
         reporter=Telemetry(registry).reporter(RUN),
         clock=lambda: asyncio.get_running_loop().time(),
         rng=random.Random(1),
@@ -206,7 +228,7 @@ def test_a_live_run_shows_its_items_limit_and_start() -> None:
     registry = CollectorRegistry()
     Telemetry(registry).reporter(RUN).progressed(half_way())
     states = {state: value for (_, _, state), value in values(registry, "maprun_items").items()}
-    assert states == {"pending": 5, "running": 3, "succeeded": 8, "failed": 2, "timed_out": 1, "aborted": 1}
+    assert states == HALF_WAY
     assert values(registry, "maprun_run_concurrency_limit") == {("airports", "lab"): 4}
     assert values(registry, "maprun_run_start_time_seconds") == {("airports", "lab"): 1_790_000_007.5}
     assert values(registry, "maprun_executions_running") == {("lab",): 3}
@@ -338,7 +360,7 @@ def test_a_live_run_shows_its_executions_and_its_failures() -> None:
     registry = CollectorRegistry()
     Telemetry(registry).reporter(RUN).progressed(half_way())
     executions = {state: value for (_, _, state), value in values(registry, "maprun_run_executions").items()}
-    assert executions == {"pending": 5, "running": 3, "succeeded": 8, "failed": 2, "timed_out": 1, "aborted": 1}
+    assert executions == HALF_WAY
     failures = {error: value for (error, _, _), value in values(registry, "maprun_run_failures").items()}
     assert failures == {"Boom": 2, "States.Timeout": 1}
 
@@ -391,3 +413,49 @@ def test_a_run_that_waits_is_counted_by_its_reason_until_it_goes_on() -> None:
     assert values(registry, "maprun_map_runs_waiting") == {("lab", "StoreUnavailable"): 1.0}
     telemetry.goes_on(RUN)
     assert values(registry, "maprun_map_runs_waiting") == {}
+
+
+# Redrives.
+
+
+def redriven(began: float, redrives: int = 1) -> Snapshot:
+    """A run that failed and runs three of its children again."""
+    redo = {ChildStatus.FAILED: Waiting(IntervalSet(range(3)), 3)}
+    return at(Progress(started=1.0, redrives=redrives, round_started=began, redo=redo), children=3)
+
+
+REDRIVEN = {"maprun_map_runs_redriven_total": 1, "maprun_executions_redriven_total": 3}
+BEGINS = [
+    pytest.param([redriven(200.0), redriven(200.0)], REDRIVEN, id="one that begins here is counted once"),
+    pytest.param([redriven(50.0)], {}, id="one that an earlier operator began was counted there"),
+    pytest.param([redriven(50.0), redriven(200.0, 2)], REDRIVEN, id="the next one counts again"),
+]
+
+
+@pytest.mark.parametrize(("looks", "expected"), BEGINS)
+def test_redrives_are_counted_where_they_begin(looks: list[Snapshot], expected: dict[str, float]) -> None:
+    registry = CollectorRegistry()
+    reporter = Telemetry(registry, lambda: 100.0).reporter(RUN)
+    for look in looks:
+        reporter.progressed(look)
+    assert counted(registry) == expected
+
+
+async def test_a_run_that_is_redriven_after_its_end_is_live_again() -> None:
+    registry = CollectorRegistry()
+    reporter = Telemetry(registry).reporter(RUN)
+    reporter.progressed(half_way())
+    await reporter.finished(ended())
+    assert values(registry, "maprun_map_runs_open") == {("lab",): 0}
+    reporter.progressed(half_way())
+    assert values(registry, "maprun_map_runs_open") == {("lab",): 1}
+    await reporter.finished(ended())
+    assert counted(registry)["maprun_map_runs_finished_total"] == 2
+
+
+def test_the_ceilings_and_what_counts_against_them() -> None:
+    registry, capacities = CollectorRegistry(), Capacities(5, 20)
+    Telemetry(registry).shares(capacities)
+    capacities.of(RUN, lambda: None).ask(3, 9)
+    assert values(registry, "maprun_capacity_ceiling") == {("namespace",): 5, ("cluster",): 20}
+    assert values(registry, "maprun_capacity_children") == {(): 5}

@@ -30,6 +30,11 @@ def seven_records_of_which_two_are_done(health: OperatorHealth) -> None:
     health.journal_queued(-2)
 
 
+def led_once(health: OperatorHealth) -> None:
+    health.leads(True)
+    health.leads(False)
+
+
 COUNTS: list[tuple[str, str, Callable[[OperatorHealth], None], Told]] = [
     (
         "a request by verb and status",
@@ -111,6 +116,9 @@ COUNTS: list[tuple[str, str, Callable[[OperatorHealth], None], Told]] = [
     ),
     ("its records", "maprun_journal_records_total", lambda health: health.journal_flushed(0.5, 9), {(): 9}),
     ("a write that failed", "maprun_journal_errors_total", lambda health: health.journal_failed(), {(): 1}),
+    ("that it leads", "maprun_leader", lambda health: health.leads(True), {(): 1}),
+    ("that it leads no longer", "maprun_leader", led_once, {}),
+    ("how often it began to", "maprun_leader_transitions_total", led_once, {(): 1}),
     ("how late the loop was", "maprun_event_loop_lag_seconds_sum", lambda health: health.loop_lagged(0.25), {(): 0.25}),
     *(
         (
@@ -148,6 +156,8 @@ STARTS = [
     ("maprun_watch_restarts_total", {("jobs",), ("pods",)}),
     ("maprun_queue_depth", {(queue.value,) for queue in Queue}),
     ("maprun_throttled_creates_total", {(reason.value,) for reason in Throttle}),
+    ("maprun_leader", {()}),
+    ("maprun_leader_transitions_total", {()}),
     *((f"maprun_{name}_total", {()}) for name in ("api_write_wait_seconds", "journal_records", "journal_errors")),
 ]
 

@@ -22,6 +22,7 @@ GOOD = [
     pytest.param(template({"backoffLimit": None}), id="null is absent"),
     pytest.param(template(pod={"restartPolicy": "Never"}), id="restartPolicy Never"),
     pytest.param(template({"activeDeadlineSeconds": 5}), id="a deadline of one's own"),
+    pytest.param(template({"suspend": True}), id="a Job that is held until somebody resumes it"),
     pytest.param(
         {**template(), "metadata": {"labels": {"a": "b"}, "annotations": {"c": "d"}}}, id="labels of one's own"
     ),
@@ -50,15 +51,12 @@ BAD = [
     pytest.param(template(pod={"volumes": ["a"]}), [".spec.template.spec.volumes"], id="volumes that are no objects"),
     pytest.param({**template(), "metadata": "a"}, [".metadata"], id="metadata that is no object"),
     pytest.param(
-        template(
-            {"backoffLimit": 3, "completions": 2, "parallelism": 4, "ttlSecondsAfterFinished": 5, "suspend": True}
-        ),
+        template({"backoffLimit": 3, "completions": 2, "parallelism": 4, "ttlSecondsAfterFinished": 5}),
         [
             ".spec.backoffLimit",
             ".spec.completions",
             ".spec.parallelism",
             ".spec.ttlSecondsAfterFinished",
-            ".spec.suspend",
         ],
         id="everything that MapRun sets itself, at once",
     ),

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maprun.core.rules import RULES
+from maprun.core.rules_edit import EDIT_RULES, Edit, check_edit
 from maprun.core.validation import parse
 from maprun.errors import Problem, Reason, SpecInvalid
-from tests.spec_cases import BAD, BAD_FOR_PYTHON, GOOD, JOB, Case, resource
+from tests import spec_cases
+from tests.spec_cases import BAD, BAD_FOR_PYTHON, EDITS, GOOD, JOB, Case, resource
 
 
 def problems(body: dict[str, Any]) -> tuple[Problem, ...]:
@@ -74,6 +76,19 @@ def test_the_error_is_a_failure_of_the_run_with_all_problems_in_its_cause() -> N
         parse(resource(maxConcurrency=-1))
     assert caught.value.reason is Reason.INVALID_SPEC
     assert caught.value.failure.cause == "spec.maxConcurrency: must be an integer >= 0"
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.sentence)
+def test_an_edit_is_taken_or_refused_at_a_field(edit: spec_cases.Edit) -> None:
+    old, new = parse(resource(**edit.before)), parse(resource(**edit.after))
+    refusals = list(check_edit(Edit(old, new, edit.ended)))
+    assert [refusal.path for refusal in refusals] == ([f"spec.{edit.field}"] if edit.field else [])
+    assert all(edit.words in refusal.message for refusal in refusals)
+
+
+def test_every_rule_of_edits_is_broken_by_some_edit() -> None:
+    for rule in EDIT_RULES:
+        assert any(f"spec.{edit.field}" == rule.field and edit.words in rule.message for edit in EDITS), rule
 
 
 def test_every_rule_is_broken_by_some_case() -> None:

@@ -1,8 +1,10 @@
-"""The write budget tells how long writes waited, how many wait, and why the API server put some off."""
+"""The write budget deals turns fairly, and tells how long writes waited, how many wait, and why some were put off."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -66,4 +68,57 @@ async def test_why_a_write_was_put_off(error: ApiError, expected: list[str]) -> 
     with pytest.raises(ApiError):
         await budget.call(write)
     assert told.throttled == expected
+    assert budget.waiting == 0
+
+
+def noting(sent: list[str], run: str) -> Callable[[], Awaitable[None]]:
+    """A write of a run that says so when it is sent."""
+
+    async def write() -> None:
+        sent.append(run)
+
+    return write
+
+
+@pytest.mark.looptime
+async def test_a_run_with_a_thousand_writes_and_one_with_five_share_turn_by_turn() -> None:
+    budget, sent = WriteBudget(clock=asyncio.get_running_loop().time), list[str]()
+    calls = [budget.call(noting(sent, run), run) for run in ["big"] * 1000 + ["small"] * 5]
+    await asyncio.gather(*calls)
+    assert sent[:11] == ["big", *["big", "small"] * 5], "the first one came when nobody else was there"
+    assert Counter(sent) == {"big": 1000, "small": 5}
+
+
+@pytest.mark.looptime
+async def test_writes_of_one_run_keep_their_order() -> None:
+    budget, sent = WriteBudget(clock=asyncio.get_running_loop().time), list[str]()
+    order = [str(number) for number in range(50)]
+    await asyncio.gather(*(budget.call(noting(sent, each), "run") for each in order))
+    assert sent == order
+
+
+@pytest.mark.looptime
+async def test_runs_whose_writes_hang_leave_room_for_one_that_has_none_under_way() -> None:
+    budget, hang, sent = WriteBudget(clock=asyncio.get_running_loop().time), asyncio.Event(), list[str]()
+    slow = [asyncio.create_task(budget.call(hang.wait, run)) for run in ("one", "two") for _ in range(16)]
+    await asyncio.sleep(60)
+    assert len(slow) - budget.waiting == 24, "a quarter of 32 is kept"
+    await asyncio.gather(*(budget.call(noting(sent, "other"), "other") for _ in range(3)))
+    assert sent == ["other"] * 3
+    hang.set()
+    await asyncio.gather(*slow)
+
+
+async def test_whoever_gives_up_when_its_turn_has_just_come_takes_no_room_from_others() -> None:
+    budget, go, sent = WriteBudget(in_flight=1), asyncio.Event(), list[str]()
+    first = asyncio.create_task(budget.call(go.wait, "a"))
+    await asyncio.sleep(0)
+    quitter = asyncio.create_task(budget.call(noting(sent, "quitter"), "b"))
+    await asyncio.sleep(0)
+    go.set()
+    await first  # its room is free, and dealt to the next one at once or within the pace
+    quitter.cancel()
+    async with asyncio.timeout(5):
+        await budget.call(noting(sent, "last"), "c")
+    assert sent == ["last"]
     assert budget.waiting == 0

@@ -101,6 +101,9 @@ class MachineLauncher:
         if task := self._tasks.get(attempt):
             task.cancel()
 
+    def withdraw(self, attempt: Attempt) -> None:
+        """Nothing: a child starts at once."""
+
     def reap(self, attempt: Attempt) -> None:
         """Forget a child that ended."""
         self._finished.pop(attempt, None)

@@ -18,7 +18,7 @@ from uuid import uuid4
 import msgspec
 
 from maprun.adapters.journal import Journal
-from maprun.adapters.plans import PlanReader
+from maprun.adapters.plans import PlanReader, Round
 from maprun.adapters.stores import BucketsRef, open_store
 from maprun.core import arns
 from maprun.core.asl.machine import Answer, MapRun
@@ -32,7 +32,8 @@ from maprun.model import MapRunSpec, RunRef
 from maprun.planning import PlanRequest, plan_run
 from maprun.ports import Store
 from maprun.records import Batch
-from maprun.running import RunJournal
+from maprun.redriving import JournalRedriver
+from maprun.run_state import RunJournal
 from tools.conformance.children import REGION, Child, MachineLauncher, RunSeen
 
 ACCOUNT: Final = "111111111111"
@@ -81,6 +82,11 @@ class ThreadPlan:
     def __init__(self, reader: PlanReader, request: PlanRequest) -> None:
         self._reader, self._request = reader, request
 
+    def enter(self, redrive: int, plan: int) -> None:
+        """See `ports.Plan`."""
+        self._reader.enter(Round(redrive, plan))
+        self._request = msgspec.structs.replace(self._request, redrive=redrive, plan=plan)
+
     async def views(self) -> AsyncGenerator[PlanView, None]:
         """See `ports.Plan`."""
         view = await asyncio.to_thread(self._reader.view)
@@ -121,7 +127,8 @@ def _engine(
     return Engine(
         run, lambda: spec,
         journal=RunJournal(journal, time.time), plan=ThreadPlan(reader, request), launcher=launcher,
-        exporter=exporter, reporter=seen, clock=time.time, rng=random.Random(),
+        exporter=exporter, redriver=JournalRedriver(journal.reader), reporter=seen, clock=time.time,
+        rng=random.Random(),
         settings=Settings(ceiling=CHILDREN, tick=TICK, heartbeat=HEARTBEAT, region=REGION),
     )  # fmt: skip
 

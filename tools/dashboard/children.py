@@ -1,7 +1,7 @@
 """The rows about the work of all runs together: how fast it goes, what fails, how long it takes, what it waits for.
 
-Rule 1: all follows the variable namespace, and what is asked of single runs the variable run as well. Only refused
-        creates follow neither: they are counted for the operator as a whole.
+Rule 1: all follows the variable namespace, and what is asked of single runs the variable run as well. Refused
+        creates and the room of all runs follow neither: they are counted for the operator as a whole.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from tools.dashboard.panels import RED, Panel, Query, bars, gauges, heat, lines
-from tools.dashboard.queries import A_RUN, RUN, SPACE, quantile, rate, speed
+from tools.dashboard.queries import A_RUN, RUN, SPACE, children, quantile, rate, speed
 
 ENDS: Final = ("succeeded", "failed", "timed_out")
 
@@ -109,7 +109,7 @@ def capacity() -> list[Panel]:
             "Children running and allowed",
             "short",
             "Running children, and the most that the live runs allow. A wide gap while children wait: something "
-            "refuses or slows their creation, or waiting ones are retries not due yet.",
+            "refuses or slows their creation, or they rest; see below.",
             Query(f"sum by (namespace) (maprun_executions_running{{{SPACE}}})", "running {{namespace}}"),
             Query(f"sum by (namespace) (maprun_run_concurrency_limit{{{SPACE}}})", "allowed {{namespace}}"),
         ),
@@ -119,5 +119,31 @@ def capacity() -> list[Panel]:
             "Jobs a second that the API server refused for now: too_many_requests is its load, quota a ResourceQuota "
             "that is used up, other is in the operator's log.",
             Query(rate("maprun_throttled_creates_total", "reason", ""), "{{reason}}"),
+        ),
+        lines(
+            "Runs that rest",
+            "short",
+            "Live runs that start nothing, and rightly: suspended; waiting for their share of a ceiling; or with "
+            "nothing left but retries whose time has not come. Much capacity for long: the ceilings are what limits.",
+            Query(f"sum by (reason) (maprun_run_resting{{{RUN}}})", "{{reason}}"),
+        ),
+        lines(
+            "Room of all runs",
+            "short",
+            "Children that count against the operator's ceilings, and the ceilings, where there are any. At a "
+            "ceiling while runs rest for capacity: raise it, or let them share.",
+            Query("sum(maprun_capacity_children)", "children"),
+            Query("max by (scope) (maprun_capacity_ceiling) > 0", "ceiling, {{scope}}"),
+        ),
+        lines(
+            "Redrives",
+            "short",
+            "Children that did not succeed and wait for their turn in a redrive, by run, and runs that began a "
+            "redrive, by namespace.",
+            Query(f"{children('pending_redrive')} and on (namespace, name) (maprun_run_redrives > 0)", A_RUN),
+            Query(
+                f"sum by (namespace) (increase(maprun_map_runs_redriven_total{{{SPACE}}}[$__rate_interval]))",
+                "begun {{namespace}}",
+            ),
         ),
     ]

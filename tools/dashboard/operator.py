@@ -1,12 +1,12 @@
 """The rows about the operator itself: is it there, what broke in it, and what holds it up.
 
-Rule 1: nothing here follows the variables namespace and run: one operator drives them all.
+Rule 1: nothing here follows the variables namespace and run: one operator drives them all, and others stand by.
 """
 
 from __future__ import annotations
 
 from tools.dashboard.panels import GREEN, ORANGE, RED, Panel, Query, lines, number, word
-from tools.dashboard.queries import OPERATOR, quantile, rate, seen, total, whole, within
+from tools.dashboard.queries import LEADER, OPERATOR, quantile, rate, seen, total, whole, within
 
 
 def state() -> list[Panel]:
@@ -16,15 +16,26 @@ def state() -> list[Panel]:
     return [
         word(
             "Version",
-            "The operator that runs. Two for long: two releases in one cluster.",
+            "The operators that run. Two for long: two releases in one cluster.",
             Query("count by (version) (maprun_build_info)", "{{version}}"),
+        ),
+        word(
+            "Leader",
+            "Which operator leads; the others stand by. Nobody for minutes: see the Lease, and what holds it.",
+            Query("maprun_leader == 1", "{{instance}}"),
+        ),
+        number(
+            "Leader changes",
+            "none",
+            "Times that an operator began to lead, in the time range: updates and drains, or crashes.",
+            whole(within("maprun_leader_transitions_total", "")),
+            now=False,
         ),
         number(
             "Up for",
             "s",
-            "Since the operator started. Short again and again: it is being restarted; see its pod.",
+            "Since the youngest operator started. Short again and again: it is being restarted; see its pod.",
             f"min((time() - process_start_time_seconds) {OPERATOR})",
-            width=4,
         ),
         number(
             "Engines restarted",
@@ -32,7 +43,6 @@ def state() -> list[Panel]:
             "Runs whose engine broke and was begun again. Nothing is lost; the log says why.",
             whole(within("maprun_run_restarts_total", "")),
             bad,
-            width=4,
             now=False,
         ),
         number(
@@ -42,7 +52,6 @@ def state() -> list[Panel]:
             "A few with each restart of the API server are normal.",
             whole(within("maprun_watch_restarts_total", "")),
             ((None, GREEN), (10, ORANGE)),
-            width=4,
             now=False,
         ),
         number(
@@ -51,7 +60,6 @@ def state() -> list[Panel]:
             "Failed tries to write a journal. While they last no outcome counts and runs wait.",
             whole(within("maprun_journal_errors_total", "")),
             bad,
-            width=4,
             now=False,
         ),
         number(
@@ -60,7 +68,6 @@ def state() -> list[Panel]:
             "Answers of S3 other than success and those that belong to normal work (404, 412).",
             whole(within("maprun_s3_requests_total", normal)),
             bad,
-            width=4,
             now=False,
         ),
     ]
@@ -115,7 +122,7 @@ def _cluster() -> list[Panel]:
             "none",
             "The bound that the operator keeps for its writes a second, and the writes that wait for their turn. A "
             "falling bound with many waiting: the API server is what limits the runs.",
-            Query("sum(maprun_api_write_rate)", "bound, writes a second"),
+            Query(f"sum(maprun_api_write_rate {LEADER})", "bound, writes a second"),
             Query(total("maprun_api_write_wait_seconds_total"), "waiting on average"),
         ),
         lines(

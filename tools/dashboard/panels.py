@@ -75,7 +75,7 @@ def number(
     return _told(panel, title, unit, text, width, 4).with_target(_target(Query(expression), 0, instant=not now))
 
 
-def word(title: str, text: str, query: Query, *, width: int = 4) -> stat.Panel:
+def word(title: str, text: str, query: Query, *, width: int = 3) -> stat.Panel:
     """The label that the query's legend names, as text."""
     panel = stat.Panel().text_mode(BigValueTextMode.NAME).graph_mode(BigValueGraphMode.NONE)
     return _told(panel, title, "none", text, width, 4).with_target(_target(query, 0, instant=True))

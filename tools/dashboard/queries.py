@@ -15,6 +15,9 @@ A_RUN: Final = "{{namespace}}/{{name}}"
 ENDED: Final = 'state=~"succeeded|failed|timed_out|aborted"'
 OPERATOR: Final = "and on (job, instance) maprun_build_info"
 """Keeps of `process_…`, which every program has, the operator's own."""
+LEADER: Final = "and on (job, instance) (maprun_leader == 1)"
+"""Keeps of what each operator tells that of the one which leads."""
+WAITING: Final = "pending|pending_redrive"
 
 
 def rate(metric: str, by: str, matchers: str = SPACE) -> str:
@@ -74,6 +77,6 @@ SLOTS: Final = f"{BY_RUN} (maprun_run_concurrency_limit{{{RUN}}})"
 SLOTS_IN_USE: Final = f"{children('running')} / {SLOTS}"
 AVERAGE: Final = f'avg_over_time(maprun_run_executions{{{RUN}, state="running"}}[$__rate_interval])'
 SLOTS_OVER_TIME: Final = f"{BY_RUN} ({AVERAGE}) / {SLOTS}"
-UNFINISHED: Final = items('state=~"pending|running"')
+UNFINISHED: Final = items(f'state=~"{WAITING}|running"')
 TIME_LEFT: Final = f"{UNFINISHED} / ({speed('10m')} > 0)"
 """Seconds, at the speed of the last ten minutes; nothing for a run that stands still."""

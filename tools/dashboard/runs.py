@@ -29,6 +29,7 @@ from tools.dashboard.queries import (
     SLOTS_OVER_TIME,
     SPACE,
     TIME_LEFT,
+    WAITING,
     children,
     items,
     since,
@@ -42,6 +43,7 @@ STATES: Final = {
     "timed_out": ORANGE,
     "aborted": "purple",
     "running": "blue",
+    "pending_redrive": "light-blue",
     "pending": "gray",
 }
 """Colours, in the order in which they are stacked."""
@@ -123,7 +125,7 @@ def progress() -> list[Panel]:
     columns = (
         Column("Items", "short", items()),
         Column("Done", "percentunit", SHARE_DONE, bar=True),
-        Column("Waiting", "short", children("pending")),
+        Column("Waiting", "short", children(WAITING)),
         Column("Running", "short", children("running")),
         Column("Failed", "short", children("failed|timed_out")),
         Column("Slots in use", "percentunit", SLOTS_IN_USE, bar=True),

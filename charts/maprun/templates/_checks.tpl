@@ -6,7 +6,7 @@ are told at once. A value that is wrong by itself is the schema's business.
 {{- $problems := list -}}
 {{- range list
       "imageRepository" "imageRepositoryHasNoTag"
-      "stateUrl" "oneState"
+      "stateUrl" "oneState" "operatorsShareTheState"
       "s3Urls" "oneSourceOfCredentials" "credentialsAreUsed" "sharedCredentialsExist"
       "serviceAccountName" "serviceAccountAnnotations"
       "oneMonitor" "serviceOfMonitor" "monitorIsLetIn"
@@ -42,6 +42,14 @@ state.url: {{ .Values.state.url }} is not of the form s3://bucket/prefix; leave 
 {{- define "maprun.check.oneState" -}}
 {{- if and .Values.state.url .Values.state.volume.existingClaim -}}
 state.volume.existingClaim: the state is in {{ .Values.state.url }} already; leave out one of the two
+{{- end -}}
+{{- end }}
+
+{{- define "maprun.check.operatorsShareTheState" -}}
+{{- $modes := .Values.state.volume.accessModes | join ", " -}}
+{{- if and (gt (include "maprun.replicas" . | int) 1) (not (include "maprun.stateIsShared" .)) -}}
+replicas: {{ .Values.replicas }} operators run on different nodes, which cannot all mount a volume with {{ $modes }};
+{{- print " keep the state in S3 (state.url), take a volume with ReadWriteMany, or let replicas be 1" -}}
 {{- end -}}
 {{- end }}
 
@@ -130,7 +138,9 @@ extraEnv: {{ .name }} would lie open in the release; put the keys into a Secret 
 {{- define "maprun.check.ownVariables" -}}
 {{- $own := dict
       "MAPRUN_NAMESPACES" "namespaces" "MAPRUN_STATE" "state.url"
-      "MAPRUN_CEILING" "childrenPerRun" "MAPRUN_PORT" "metrics.port"
+      "MAPRUN_LEASE" "fullnameOverride" "MAPRUN_KEEP_STATE" "state.keepWhenRunIsDeleted"
+      "MAPRUN_CEILING" "childrenPerRun" "MAPRUN_NAMESPACE_CEILING" "childrenPerNamespace"
+      "MAPRUN_CLUSTER_CEILING" "childrenInAll" "MAPRUN_PORT" "metrics.port"
       "MAPRUN_SHARE_S3_CREDENTIALS" "s3.shareCredentials" "MAPRUN_S3_ENDPOINTS" "s3.allowedEndpoints"
       "AWS_ENDPOINT_URL_S3" "s3.endpoint" "AWS_REGION" "s3.region" -}}
 {{- if .Values.s3.existingSecret -}}
@@ -194,7 +204,7 @@ cluster anyway. Who has rights in some namespaces alone may not list all Deploym
 {{- end -}}
 {{- with $shared }}
 namespaces: the release {{ $release }} in the namespace {{ $place }} drives the runs of {{ join ", " . }} already
-{{- print ", and a run can have one operator; give each release namespaces of its own, or uninstall that one first" -}}
+{{- print ", and a run belongs to one release; give each release namespaces of its own, or uninstall that one first" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -46,6 +46,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- merge (deepCopy .Values.podLabels) $labels | toYaml -}}
 {{- end }}
 
+{{/* Of the pod that runs before an uninstallation: nothing that selects the operator's pods finds it. */}}
+{{- define "maprun.leaveLabels" -}}
+{{- $own := dict "app.kubernetes.io/name" (include "maprun.leaveName" .) "app.kubernetes.io/component" "leave" -}}
+{{- merge $own (include "maprun.podLabels" . | fromYaml) | toYaml -}}
+{{- end }}
+
+{{- define "maprun.leaveName" -}}
+{{- include "maprun.name" . | trunc 57 }}-leave
+{{- end }}
+
 {{/* repository:tag, or repository@digest. */}}
 {{- define "maprun.image" -}}
 {{- with .Values.image -}}
@@ -61,15 +71,41 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- .Values.state.volume.existingClaim | default (printf "%s-state" (include "maprun.fullname" .)) -}}
 {{- end }}
 
+{{/* Whether pods on different nodes can have the state at the same time: "true", or "" for no. */}}
+{{- define "maprun.stateIsShared" -}}
+{{- if or .Values.state.url (has "ReadWriteMany" .Values.state.volume.accessModes) -}}
+true
+{{- end -}}
+{{- end }}
+
+{{- define "maprun.replicas" -}}
+{{- .Values.replicas | default (include "maprun.stateIsShared" . | empty | ternary 1 2) | int -}}
+{{- end }}
+
+{{/* The Lease by which one operator leads; who leaves takes it as well. */}}
+{{- define "maprun.lease" -}}
+{{ .Release.Namespace }}/{{ include "maprun.fullname" . }}
+{{- end }}
+
 {{/* The operator's settings, as environment variables: the default of each is the operator's own. */}}
 {{- define "maprun.env" -}}
 - {name: MAPRUN_PORT, value: {{ .Values.metrics.port | quote }}}
+- {name: MAPRUN_LEASE, value: {{ include "maprun.lease" . | quote }}}
 - {name: MAPRUN_CEILING, value: {{ .Values.childrenPerRun | int | quote }}}
+{{- with .Values.childrenPerNamespace }}
+- {name: MAPRUN_NAMESPACE_CEILING, value: {{ . | int | quote }}}
+{{- end }}
+{{- with .Values.childrenInAll }}
+- {name: MAPRUN_CLUSTER_CEILING, value: {{ . | int | quote }}}
+{{- end }}
 {{- with .Values.namespaces }}
 - {name: MAPRUN_NAMESPACES, value: {{ join " " . | quote }}}
 {{- end }}
 {{- with .Values.state.url }}
 - {name: MAPRUN_STATE, value: {{ . | quote }}}
+{{- end }}
+{{- if .Values.state.keepWhenRunIsDeleted }}
+- {name: MAPRUN_KEEP_STATE, value: "true"}
 {{- end }}
 {{- if .Values.s3.shareCredentials }}
 - {name: MAPRUN_SHARE_S3_CREDENTIALS, value: "true"}
@@ -105,4 +141,31 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
   {{- $ports = append $ports ($own | default (hasPrefix "http:" . | ternary 80 443) | int) -}}
 {{- end -}}
 {{- $ports | uniq | sortAlpha | join " " -}}
+{{- end }}
+
+{{/* What all pods of the release have in common, but for their container. */}}
+{{- define "maprun.podSpec" -}}
+serviceAccountName: {{ include "maprun.serviceAccountName" . }}
+automountServiceAccountToken: true
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+securityContext:
+  {{- toYaml .Values.podSecurityContext | nindent 2 }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}

@@ -4,6 +4,7 @@ Rule 1: configuration and credentials are `kubernetes.aio`'s (in-cluster, kubeco
 calls go through one aiohttp session of our own, with raw bytes, because the generated models cost ten times the CPU.
 Rule 2: every failure is an `ApiError`; status 0 means that no answer came.
 Rule 3: no call is repeated here, but for one: a 401 loads the credentials anew and tries once more.
+Rule 4: a call that changes something is sent only while `fence.guard` lets it; what that raises goes to the caller.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -22,7 +23,7 @@ from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
-from maprun.adapters.cluster_calls import Calls, verb_of
+from maprun.adapters.cluster_calls import Calls, Fence, verb_of
 from maprun.errors import MapRunError
 from maprun.ports import UNOBSERVED, Observer
 
@@ -84,7 +85,7 @@ class ClusterClient:
         context: str | None = None,
         observer: Observer = UNOBSERVED,
     ) -> None:
-        self.calls = Calls(observer)
+        self.calls, self.fence = Calls(observer), Fence()
         self._source = (kubeconfig, context) if reload else None
         self._loaded_at = time.monotonic()
         self._loading = asyncio.Lock()
@@ -120,7 +121,7 @@ class ClusterClient:
         ) as answer:
             return await answer.read()
 
-    async def stream(self, path: str, params: Mapping[str, str], silence: float) -> AsyncIterator[bytes]:
+    async def stream(self, path: str, params: Mapping[str, str], silence: float) -> AsyncGenerator[bytes]:
         """The body of a GET as it arrives, in pieces; `ApiError` with status 0 when nothing arrives for `silence`
         seconds.
         """
@@ -211,7 +212,7 @@ class ClusterClient:
             connector=aiohttp.TCPConnector(limit=0, ssl=RESTClientObject(configuration).ssl_context),
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=READ_BUFFER,
-            trace_configs=[self.calls.trace],
+            trace_configs=[self.fence.trace, self.calls.trace],
             **options,
         )
 

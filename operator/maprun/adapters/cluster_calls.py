@@ -1,6 +1,7 @@
-"""Every request to the API server, as aiohttp tells of it: counted for the metrics, and for how long none was answered.
+"""Every request to the API server, as aiohttp tells of it: counted for the metrics, and for how long none was answered;
+and held back where this process may not change anything.
 
-Rule 1: one place counts them all: our own calls and those of a library that was lent a session.
+Rule 1: one place sees them all: our own calls and those of a library that was lent a session.
 Rule 2: a request counts when its answer begins. One that was cancelled on our side counts for nothing.
 """
 
@@ -20,6 +21,7 @@ from maprun.ports import Observer
 _VERBS: Final = {"POST": "create", "PATCH": "patch", "DELETE": "delete", "PUT": "update"}
 # /api/v1/pods and /apis/batch/v1/namespaces/lab/jobs are collections; with one more part they are single objects.
 _COLLECTION: Final = re.compile(r"/(?:api|apis/[^/]+)/v[^/]+/(?:namespaces/[^/]+/)?[^/]+$")
+_LEASES: Final = "/apis/coordination.k8s.io/"
 _WATCH: Final = re.compile(r"(?:^|&)watch=(?:1|true)(?:&|$)")
 
 
@@ -72,3 +74,22 @@ class Calls:
 
     def _count(self, request: SimpleNamespace, verb: str, status: int) -> None:
         self._observer.api_called(verb, status, self._clock() - request.began)
+
+
+class Fence:
+    """Asks `guard` before a request that would change something, but for a Lease: nothing is sent when it raises.
+
+    aiohttp tells of the headers when the request has its connection and nothing of it is written: the last moment, and
+    once more for each time that it sends a request again. The connection is closed when it must not.
+    """
+
+    def __init__(self) -> None:
+        self.guard: Callable[[], None] = lambda: None
+        self.trace = aiohttp.TraceConfig()
+        self.trace.on_request_headers_sent.append(self._about_to_send)
+
+    async def _about_to_send(
+        self, _: aiohttp.ClientSession, request: SimpleNamespace, told: aiohttp.TraceRequestHeadersSentParams
+    ) -> None:
+        if told.method != "GET" and _LEASES not in told.url.raw_path:
+            self.guard()

@@ -93,6 +93,16 @@ class DirectoryStore:
                 return
             yield from self._walk(os.fsencode(self._root), b"", os.fsencode(prefix), os.fsencode(start_after))
 
+    def folders(self, prefix: str = "") -> Iterator[str]:
+        """The folders directly in the folder `prefix`."""
+        self._check_text(prefix)
+        with self._errors(prefix):
+            try:
+                entries = _ordered(os.fsencode(self._path(prefix[:-1]) if prefix else self._root))
+            except FileNotFoundError:
+                return
+        yield from (prefix + self._key(name) for name, _ in entries if name.endswith(b"/"))
+
     def delete(self, key: str) -> None:
         """Remove the file, and the folders that this leaves empty."""
         with self._errors(key):

@@ -2,14 +2,16 @@
 
 Rule 1: what is running is what the API server shows. Remembered is only what it cannot show: creates and deletes that
 are under way, and outcomes that were read and not reaped yet.
-Rule 2: an attempt is active from `launch` until its outcome is known, whatever the API server answers to the create.
+Rule 2: an attempt is active from `launch` until its outcome is known, or it is given back: its Job was never created,
+and it may be launched again.
 Rule 3: an outcome that was told stays told until it is reaped, even when somebody deletes the Job in between.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -38,7 +40,9 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class JobsLauncher:
-    """The launcher of one run. `watch` and `budget` are shared by all runs. Make it inside a running event loop."""
+    """The launcher of one run, whose resource has these `labels`. `watch` and `budget` are shared by all runs. Make it
+    inside a running event loop.
+    """
 
     def __init__(
         self,
@@ -48,10 +52,11 @@ class JobsLauncher:
         client: ClusterClient,
         budget: WriteBudget,
         patience: float = starting.PATIENCE,
+        labels: Mapping[str, str] = {},
     ) -> None:
         self._watch, self._key = watch, run_key(run.namespace, run.uid)
         self._contract = outcomes.Contract(children.main_container(spec), spec.item_processor.output.from_)
-        self._writer = JobsWriter(run, spec, client, budget, self)
+        self._writer = JobsWriter(run, partial(children.job_for, run, spec, labels=labels), client, budget, self)
         self._reader = JobsReader(run, client)
         self._loop = asyncio.get_running_loop()
         self._active: dict[int, int] = {}
@@ -75,9 +80,9 @@ class JobsLauncher:
         if self._broken is not None:
             raise self._broken
         finished = tuple(ended.outcome for ended in self._ended.values())
-        return Observation(
-            dict(self._active), finished, self._writer.waiting or self._starts.waiting, self._writer.refused
-        )
+        writer = self._writer
+        waiting = writer.waiting or self._starts.waiting
+        return Observation(dict(self._active), finished, waiting, writer.refused, writer.pending, writer.held)
 
     def launch(self, attempt: Attempt, batch: Batch) -> None:
         """Begin to create the attempt's Job."""
@@ -87,6 +92,10 @@ class JobsLauncher:
     def cancel(self, attempt: Attempt) -> None:
         """Begin to delete a running attempt's Job."""
         self._stop(attempt)
+
+    def withdraw(self, attempt: Attempt) -> None:
+        """Give the attempt back, unless its Job exists or may exist."""
+        self._writer.recall(attempt)
 
     def reap(self, attempt: Attempt) -> None:
         """Begin to delete a finished attempt's Job."""
@@ -111,6 +120,7 @@ class JobsLauncher:
         """Judge an attempt anew."""
         if seen.job is None or attempt in self._ended or attempt in self._stopping:
             return
+        self._writer.exists(attempt)
         if self._active.get(attempt.child, 0) < attempt.number:  # an earlier one may still wait to be judged
             self._active[attempt.child] = attempt.number
             self._news.set()

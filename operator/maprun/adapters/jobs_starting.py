@@ -37,12 +37,15 @@ class Starts:
     def waiting(self) -> str:
         """Why pods do not start, in words for the user; "" when all do."""
         why = next(iter(self._reasons.values()), "")
-        others = len(self._reasons) - 1
+        others = sum(each != why for each in self._reasons.values())
         return f"{why} ({others} more wait as well)" if others > 0 else why
 
     def follow(self, attempt: Attempt, seen: Seen) -> None:
         """Look at a live attempt."""
         pod = seen.pod
+        if starting.suspended(seen.job):
+            self._forget(attempt)
+            return self._note(attempt, starting.SUSPENDED)
         if pod is not None and starting.image_works(pod):
             self.image_works = True
             return self.over(attempt)
@@ -58,10 +61,7 @@ class Starts:
 
     def over(self, attempt: Attempt) -> None:
         """The attempt does not wait for its start any more."""
-        self._waiting.pop(attempt, None)
-        timer = self._timers.pop(attempt, None)
-        if timer is not None:
-            timer.cancel()
+        self._forget(attempt)
         self._note(attempt, "")
 
     def close(self) -> None:
@@ -70,6 +70,12 @@ class Starts:
             timer.cancel()
         if self._asking is not None:
             self._asking.cancel()
+
+    def _forget(self, attempt: Attempt) -> None:
+        self._waiting.pop(attempt, None)
+        timer = self._timers.pop(attempt, None)
+        if timer is not None:
+            timer.cancel()
 
     def _note(self, attempt: Attempt, why: str) -> None:
         if self._reasons.get(attempt, "") == why:

@@ -11,7 +11,7 @@ is not its own, so that nobody makes outcomes for a run of another namespace.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -104,6 +104,11 @@ class JobsWatch:
         """Stop following."""
         for each in self._followers:
             await each.close()
+
+    @property
+    def runs(self) -> Mapping[str, Mapping[Attempt, Seen]]:
+        """What there is of every run, by its key: a live view."""
+        return self._runs
 
     def listen(self, run: str, listener: Listener) -> dict[Attempt, Seen]:
         """Tell `listener` about the run from now on; returns what there is already."""

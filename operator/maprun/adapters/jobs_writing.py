@@ -2,17 +2,19 @@
 
 Rule 1: removals go before creations, so that what is finished makes room first.
 Rule 2: a create that got no answer is sent again; the name is deterministic, so the second one meets the first as
-"already exists".
+"already exists". Once the Job has shown itself it is not sent again: the second one may come behind its removal.
 Rule 3: nothing is given up that waiting may mend: quota, a missing right, a full server, an older Job of the same
 name. What the user must change ends the run (`refused`), and what one child can never get is told of that child
 (`rejected`).
+Rule 4: while the API server takes no Job, one create is left to find out when it does again (`held`); whatever else
+certainly does not exist is given back. What may exist, because an answer was lost, is never given back.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -22,13 +24,16 @@ from maprun.adapters.pacing import WriteBudget
 from maprun.core import children
 from maprun.core.resources import JobView, Thing
 from maprun.errors import Failure, StatesError
-from maprun.model import MapRunSpec, RunRef
+from maprun.model import RunRef
 from maprun.records import Attempt, Batch
 
 WORKERS: Final = 16  # writes of one run at once; the budget bounds those of all
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
 NAME_TAKEN_PAUSE: Final = 1.0
+
+Make = Callable[[Attempt, Batch], children.JobParts]
+"""What is to be created for an attempt; always the same."""
 
 
 class Owner(Protocol):
@@ -51,17 +56,20 @@ class Owner(Protocol):
 
 
 class JobsWriter:
-    """The writes of one run. `waiting` and `refused` are as in `Observation`."""
+    """The writes of one run, of what `make` gives. `waiting` and `refused` are as in `Observation`."""
 
-    def __init__(self, run: RunRef, spec: MapRunSpec, client: ClusterClient, budget: WriteBudget, owner: Owner) -> None:
-        self._run, self._spec, self._client, self._budget, self._owner = run, spec, client, budget, owner
+    def __init__(self, run: RunRef, make: Make, client: ClusterClient, budget: WriteBudget, owner: Owner) -> None:
+        self._run, self._make, self._client, self._budget, self._owner = run, make, client, budget, owner
         self._jobs = f"/apis/batch/v1/namespaces/{run.namespace}/jobs"
         self._secrets = f"/api/v1/namespaces/{run.namespace}/secrets"
         self._queue: deque[Attempt] = deque()
-        self._batches: dict[Attempt, Batch] = {}  # of what is queued
+        self._batches: dict[Attempt, Batch] = {}  # of what is queued, or will be after a pause
         self._removals: deque[tuple[Attempt, JobView]] = deque()
-        self._creating: set[Attempt] = set()  # sent, or to be sent again after a pause
+        self._creating: set[Attempt] = set()  # sent, or waiting for the budget
         self._withdrawn: set[Attempt] = set()
+        self._recalled: set[Attempt] = set()  # of what is being created: given back when it is refused
+        self._doubtful: set[Attempt] = set()  # of what is not created yet: its Job may exist
+        self._probe: Attempt | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._held = False  # creates wait for `_resume`
@@ -80,12 +88,36 @@ class JobsWriter:
         """True while the create is queued or under way."""
         return attempt in self._batches or attempt in self._creating
 
+    def exists(self, attempt: Attempt) -> None:
+        """Its Job is there: a create whose answer was lost has taken effect, and is not sent again. Behind the Job's
+        removal it would run the child once more.
+        """
+        if self.creating(attempt):
+            self._over(attempt)
+
     def withdraw(self, attempt: Attempt) -> None:
         """Do not create it after all; `removed` follows, or `created` where it was too late."""
-        if self._batches.pop(attempt, None) is not None:
-            self._owner.removed(attempt, None)
+        if attempt in self._batches:
+            self._give_back(attempt)
         elif attempt in self._creating:
             self._withdrawn.add(attempt)
+
+    def recall(self, attempt: Attempt) -> None:
+        """As `withdraw`, but where its Job exists or may exist it is left alone."""
+        if attempt in self._batches and attempt not in self._doubtful:
+            self._give_back(attempt)
+        elif self.creating(attempt):
+            self._recalled.add(attempt)
+
+    @property
+    def pending(self) -> frozenset[int]:
+        """The children whose create is queued or under way."""
+        return frozenset(attempt.child for attempt in (*self._batches, *self._creating))
+
+    @property
+    def held(self) -> bool:
+        """True while the API server takes no Job, and one create finds out when it does."""
+        return self._probe is not None and self.creating(self._probe)
 
     def remove(self, attempt: Attempt, job: JobView) -> None:
         """Begin to delete the attempt's Secret and Job."""
@@ -124,23 +156,21 @@ class JobsWriter:
         return None
 
     async def _create(self, attempt: Attempt, batch: Batch) -> None:
-        parts = children.job_for(self._run, self._spec, attempt, batch)
+        parts = self._make(attempt, batch)
         try:
             if parts.secret is not None and not await self._create_secret(parts.secret):
                 return self._name_is_taken(attempt, batch)
-            answer = await self._budget.call(lambda: self._client.request("POST", self._jobs, parts.job))
+            answer = await self._send("POST", self._jobs, parts.job)
         except ApiError as error:
             if error.status == 409 and error.reason == "AlreadyExists":
                 return await self._adopt(attempt, batch)
             return self._put_off(attempt, batch, error)
-        self._pause = 0.0
-        self._wait_for("")
         return self._created(attempt, msgspec.json.decode(answer, type=JobView))
 
     async def _create_secret(self, secret: dict[str, Any]) -> bool:
         """False when another run's Secret has the name. Ours may be there already: its content is the same."""
         try:
-            await self._budget.call(lambda: self._client.request("POST", self._secrets, secret))
+            await self._send("POST", self._secrets, secret)
         except ApiError as error:
             if error.status != 409 or error.reason != "AlreadyExists":
                 raise
@@ -166,9 +196,23 @@ class JobsWriter:
         return self._created(attempt, job)
 
     def _created(self, attempt: Attempt, job: JobView) -> None:
-        self._creating.discard(attempt)
-        self._withdrawn.discard(attempt)
+        self._over(attempt)
+        if not self.held:
+            self._pause = 0.0
+            self._wait_for("")
         self._owner.created(job)
+
+    def _over(self, attempt: Attempt) -> None:
+        """Nothing more is to be done for its creation."""
+        self._batches.pop(attempt, None)
+        for attempts in (self._creating, self._withdrawn, self._recalled, self._doubtful):
+            attempts.discard(attempt)
+        if not self._batches and not self._creating:
+            self._wait_for("")
+
+    def _give_back(self, attempt: Attempt) -> None:
+        self._over(attempt)
+        self._owner.removed(attempt, None)
 
     def _name_is_taken(self, attempt: Attempt, batch: Batch) -> None:
         name = children.job_name(self._run.name, attempt)
@@ -177,6 +221,10 @@ class JobsWriter:
 
     def _put_off(self, attempt: Attempt, batch: Batch, error: ApiError) -> None:
         """What a refused create means: the first line that applies."""
+        if attempt not in self._creating:  # its Job has shown itself
+            return None
+        if not 400 <= error.status < 500:
+            self._doubtful.add(attempt)
         if error.status in (400, 422):
             self._hold(LONGEST_PAUSE, "")
             self.refused = Failure(
@@ -185,7 +233,7 @@ class JobsWriter:
             )
             self._owner.told()
         elif error.status == 413:
-            self._creating.discard(attempt)
+            self._over(attempt)
             return self._owner.rejected(
                 attempt,
                 Failure(
@@ -196,7 +244,19 @@ class JobsWriter:
             self._wait_for("The API server asks to send less; creating Jobs more slowly.")
         elif error.status != 409:  # a conflict is only a race for a quota's counter
             self._hold(self._pause * 2, f"The API server does not take the Job: {error.message}")
+            if attempt not in self._doubtful:
+                return self._not_now(attempt, batch)
         return self._later(0.0, attempt, batch)
+
+    def _not_now(self, attempt: Attempt, batch: Batch) -> None:
+        """No Job is taken for now: one create goes on trying."""
+        if self.held and attempt != self._probe:
+            self._recalled.add(attempt)
+        else:
+            self._probe = attempt
+        self._later(0.0, attempt, batch)
+        for other in [each for each in self._batches if each != self._probe]:
+            self.recall(other)
 
     def _hold(self, pause: float, why: str) -> None:
         """No creates for a while; those in flight that fail for the same reason do not make it longer."""
@@ -212,16 +272,17 @@ class JobsWriter:
 
     def _later(self, pause: float, attempt: Attempt, batch: Batch) -> None:
         """Queue the create again, first in line, after a pause."""
-        self._loop.call_later(pause, self._again, attempt, batch)
+        if attempt in self._withdrawn or (attempt in self._recalled and attempt not in self._doubtful):
+            self._give_back(attempt)
+        elif attempt in self._creating:  # else its Job has shown itself
+            self._creating.discard(attempt)
+            self._batches[attempt] = batch
+            self._loop.call_later(pause, self._again, attempt)
 
-    def _again(self, attempt: Attempt, batch: Batch) -> None:
-        self._creating.discard(attempt)
-        if attempt in self._withdrawn:
-            self._withdrawn.discard(attempt)
-            return self._owner.removed(attempt, None)
-        self._queue.appendleft(attempt)
-        self._batches[attempt] = batch
-        return self._pump()
+    def _again(self, attempt: Attempt) -> None:
+        if attempt in self._batches:
+            self._queue.appendleft(attempt)
+            self._pump()
 
     async def _remove(self, attempt: Attempt, job: JobView) -> None:
         options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
@@ -239,10 +300,14 @@ class JobsWriter:
 
     async def _delete(self, path: str, options: dict[str, Any]) -> None:
         try:
-            await self._budget.call(lambda: self._client.request("DELETE", path, options))
+            await self._send("DELETE", path, options)
         except ApiError as error:
             if error.status not in (404, 409):  # 409: another object has the name by now
                 raise
+
+    async def _send(self, verb: str, path: str, body: dict[str, Any]) -> bytes:
+        """One write, when it is this run's turn."""
+        return await self._budget.call(lambda: self._client.request(verb, path, body), self._run.uid)
 
     def _wait_for(self, why: str) -> None:
         if why != self.waiting:

@@ -82,7 +82,8 @@ class Journal:
     ) -> AsyncGenerator[list[Record]]:
         """Replay, then take the journal over: yields each segment's records in order, at last our own `Opened`.
 
-        `restore` is offered the snapshots, newest first, until it returns True; the replay begins behind that one.
+        `restore` is offered the snapshots, newest first, in a thread, until it returns True; the replay begins behind
+        that one.
         When another operator takes over at the same time, its records are replayed too, and we try again; `Fenced`
         when that never ends. Raises the store's errors, but waits while it is unavailable.
         """
@@ -124,14 +125,14 @@ class Journal:
         """True when enough segments lie behind the newest snapshot."""
         return self.last - self._snapshot >= self._snapshot_every
 
-    async def snapshot(self, through: int, data: bytes) -> None:
-        """Keep `data`, the fold of exactly the segments 1 to `through`. The newest two snapshots stay.
+    async def snapshot(self, through: int, fold: Callable[[], bytes]) -> None:
+        """Keep the fold of exactly the segments 1 to `through`, as `fold` gives it in a thread. The newest two stay.
 
         A snapshot only saves time: when the store refuses it, the next is due after as many segments again.
         """
         self._snapshot = through
         with suppress(StoreError):
-            await asyncio.to_thread(self._keep, through, data)
+            await asyncio.to_thread(self._keep, through, fold)
 
     async def close(self) -> None:
         """Write what waits, then stop. Lasts while the store is away; cancelled, it gives up what is not durable."""
@@ -142,7 +143,7 @@ class Journal:
 
     async def _restored(self, restore: Callable[[bytes], bool]) -> int:
         snapshots = await self._insist(lambda: list(self.reader.snapshots()), StoreUnavailable)
-        return next((through for through, data in snapshots if restore(data)), 0)
+        return await asyncio.to_thread(lambda: next((through for through, data in snapshots if restore(data)), 0))
 
     async def _replayed(self) -> AsyncGenerator[list[Record]]:
         for number in await self._insist(lambda: list(self.reader.numbers(self.last + 1)), StoreUnavailable):
@@ -223,9 +224,9 @@ class Journal:
                 return result
         raise AssertionError("unreachable")
 
-    def _keep(self, through: int, data: bytes) -> None:
+    def _keep(self, through: int, fold: Callable[[], bytes]) -> None:
         with suppress(AlreadyExists):  # an earlier operator's fold of the same segments
-            self._store.create(snapshot_key(through), compress(data))
+            self._store.create(snapshot_key(through), compress(fold()))
         for info in sorted(self._store.list("snapshots/"), key=lambda info: info.key)[:-2]:
             self._store.delete(info.key)
 

@@ -83,6 +83,9 @@ class LocalLauncher:
         if task and not task.cancelling():
             task.cancel()
 
+    def withdraw(self, attempt: Attempt) -> None:
+        """Nothing: an attempt starts at once."""
+
     def reap(self, attempt: Attempt) -> None:
         """Forget an ended attempt."""
         if self._finished.pop(attempt, None):

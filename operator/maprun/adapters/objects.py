@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -62,15 +63,20 @@ class _Kinds(msgspec.Struct):
     resources: list[_Kind]
 
 
-async def patch_status(client: ClusterClient, run: RunRef, status: dict[str, Any]) -> None:
-    """Set these fields of the run's status, and leave the others. Errors: `ApiError`, with status 404 when the run is
-    gone.
+async def patch_status(client: ClusterClient, run: RunRef, status: dict[str, Any], without: Iterable[str] = ()) -> None:
+    """Set these fields of the run's status, take those away that it is to be `without`, and leave the others. Errors:
+    `ApiError`, with status 404 when the run is gone.
 
     A resource that was deleted and made anew under the same name is another run, and is left alone. That takes a JSON
     patch that tests the uid: a merge patch of the status subresource ignores all metadata, preconditions too.
     """
     path = f"/apis/{GROUP}/{VERSION}/namespaces/{run.namespace}/{PLURAL}/{run.name}"
     fields = [{"op": "add", "path": f"/status/{field}", "value": value} for field, value in status.items()]
+    for field in without:  # set first: taking away what is not there would be refused
+        fields += [
+            {"op": "add", "path": f"/status/{field}", "value": None},
+            {"op": "remove", "path": f"/status/{field}"},
+        ]
     try:
         await _patch(client, run, path, fields)
     except ApiError as error:

@@ -42,6 +42,13 @@ def files(outputs: Iterator[bytes], limit: int) -> Iterator[Iterator[bytes]]:
         yield _file(arrow, schema, table, group, outputs, limit)
 
 
+def empty() -> bytes:
+    """A file without rows. Errors: as `files`."""
+    arrow, sink = _arrow(), Sink()
+    arrow.parquet.ParquetWriter(sink, _schema(arrow, Table(()))).close()
+    return sink.taken()
+
+
 class Sink:
     """What pyarrow writes to: a file of which only the unread end is kept. `size` is how much was written in all."""
 

@@ -1,6 +1,7 @@
 """Writes the plan of a run (adapters/plans.py), segment behind segment.
 
 Rule 1: where a segment ends depends on its number and batches alone: whoever reads the same items makes the same bytes.
+        Reading that fails ends its last segment early; the next redrive goes on behind that.
 Rule 2: everything is created only if absent, one segment behind the other. The same bytes are adopted; others are those
         of another writer: `Fenced`.
 Rule 3: the first segments are durable when `add` returns, so that children start early. Later ones are compressed and
@@ -15,7 +16,7 @@ from typing import Final
 import msgspec
 from msgspec import structs
 
-from maprun.adapters.plans import END, PlanEnd, PlanReader, segment_key
+from maprun.adapters.plans import FIRST, PlanEnd, PlanReader, Round
 from maprun.adapters.segments import compress
 from maprun.core.scheduling import PlanView
 from maprun.errors import AlreadyExists, Failure, Fenced
@@ -30,19 +31,22 @@ _encode = msgspec.json.encode
 
 
 class PlanWriter:
-    """Goes on behind the segments that are durable already. Blocks on the store; not thread-safe. To be closed.
+    """Goes on behind the segments that are durable already. Blocks on the store; not thread-safe. To be closed. `at` is
+    the round whose plan it is.
 
     `view` is what is durable; `source`, the dataset's fingerprint, and `resume`, the reader's bookmark, are where
     reading goes on. Errors of a segment may come from the call behind the one that filled it.
     """
 
-    def __init__(self, store: Store, first_batches: tuple[int, ...] = FIRST_BATCHES, batches: int = BATCHES) -> None:
-        reader = PlanReader(store)
+    def __init__(
+        self, store: Store, first_batches: tuple[int, ...] = FIRST_BATCHES, batches: int = BATCHES, at: Round = FIRST
+    ) -> None:
+        reader = PlanReader(store, at=at)
         self.view = reader.view()
         last = reader.last
         self.source = last.source if last else ""
         self.resume = last.behind if last else ""
-        self._store = store
+        self._store, self._at = store, at
         self._first_batches, self._batches = first_batches, batches
         self._open = PlanHeader(last.segment + 1 if last else 0, self.view.children, self.view.items)
         self._lines: list[bytes] = []
@@ -80,18 +84,18 @@ class PlanWriter:
             self._flush()
         self._settle()
         seal = PlanSeal(self.view.children, self.view.items, self._open.segment)
-        self._create(END, _encode(PlanEnd(seal=seal)))
+        self._create(self._at.end, _encode(PlanEnd(seal=seal)))
         self.view = structs.replace(self.view, seal=seal)
         return seal
 
     def fail(self, failure: Failure) -> None:
-        """End the plan badly, behind what was added last: what is planned is counted; every later reader sees this
-        failure.
+        """End the plan badly, behind what was added last: what is planned is counted; every later reader of this
+        round sees this failure.
         """
         if self._lines:
             self._flush()
         self._settle()
-        self._create(END, _encode(PlanEnd(failure=failure)))
+        self._create(self._at.end, _encode(PlanEnd(failure=failure)))
         self.view = structs.replace(self.view, failure=failure)
 
     @property
@@ -126,7 +130,7 @@ class PlanWriter:
         return True
 
     def _segment(self, header: PlanHeader, lines: list[bytes]) -> None:
-        self._create(segment_key(header.segment), compress(b"".join([_encode(header), b"\n", *lines])))
+        self._create(self._at.segment(header.segment), compress(b"".join([_encode(header), b"\n", *lines])))
 
     def _create(self, key: str, data: bytes) -> None:
         try:

@@ -1,10 +1,14 @@
 """The plan of a run: the immutable, ordered list of its batches, as segments in a store (design §5).
 
     plan/000000.jsonl.zst    a PlanHeader, then one Batch a line; the first segments are small: children start early
-    plan/end.json            totals, once reading has ended well, or why it has not; the plan then stays as it is
+    plan/end.json            totals, once reading has ended well, or why it has not
+    plan/end-2.json          how it ended in redrive 2, which went on where the rounds before it had failed
+    plan-3/…                 the same, read anew in redrive 3
 
 Rule 1: a segment's header tells where the next one begins, so that a reader finds a batch with one read, and a writer
         (adapters/plan_writer.py) goes on without reading the batches again.
+Rule 2: reading that ended well, in whatever round, ended for good. Why it failed is told only in its own round, so that
+        the next redrive tries again.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -24,14 +28,33 @@ from maprun.records import Batch, PlanHeader, PlanSeal
 
 CACHE_BYTES: Final = 16 << 20  # some three full segments
 
-END: Final = "plan/end.json"
-
 T = TypeVar("T")
 
 
-def segment_key(number: int) -> str:
-    """Key of the plan's segment, counted from 0."""
-    return f"plan/{number:06}.jsonl.zst"
+class Round(NamedTuple):
+    """Where a run is in its life: the number of its redrive, and of the redrive that read the dataset anew (0: the
+    first life, the first reading).
+    """
+
+    redrive: int = 0
+    plan: int = 0
+
+    @property
+    def folder(self) -> str:
+        """Where the plan's keys lie."""
+        return f"plan-{self.plan}/" if self.plan else "plan/"
+
+    @property
+    def end(self) -> str:
+        """Key of how reading ended in this round."""
+        return f"{self.folder}end-{self.redrive}.json" if self.redrive else f"{self.folder}end.json"
+
+    def segment(self, number: int) -> str:
+        """Key of the plan's segment, counted from 0."""
+        return f"{self.folder}{number:06}.jsonl.zst"
+
+
+FIRST: Final = Round()
 
 
 class PlanEnd(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -47,15 +70,21 @@ _end = msgspec.json.Decoder(PlanEnd)
 
 
 class PlanReader:
-    """Reads a plan, also one that is still written. Thread-safe; blocks on the store."""
+    """Reads a plan as `at` has it, also one that is still written. Thread-safe; blocks on the store."""
 
-    def __init__(self, store: Store, cache_bytes: int = CACHE_BYTES) -> None:
-        self._store = store
+    def __init__(self, store: Store, cache_bytes: int = CACHE_BYTES, at: Round = FIRST) -> None:
+        self._store, self._cache_bytes = store, cache_bytes
+        self._lock = threading.Lock()
+        self.enter(at)
+
+    def enter(self, at: Round) -> None:
+        """Forget everything, and read the plan as `at` has it. Does not block."""
+        self._at = at
         self._headers: list[PlanHeader] = []
         self._starts: list[int] = []  # first child of each segment
+        self._over: set[str] = set()  # ends that are known
         self._end: PlanEnd | None = None
-        self._cache: BytesCache[int, list[bytes]] = BytesCache(cache_bytes)
-        self._lock = threading.Lock()
+        self._cache: BytesCache[int, list[bytes]] = BytesCache(self._cache_bytes)
 
     def view(self) -> PlanView:
         """How far the plan is now. Costs a listing and the headers of new segments; nothing once it has ended."""
@@ -99,25 +128,29 @@ class PlanReader:
 
         A directory that is listed while it grows may show a later file without an earlier one.
         """
-        ended = False
-        for info in self._store.list("plan/", start_after=segment_key(len(self._headers) - 1) if self._headers else ""):
-            if info.key == segment_key(len(self._headers)):
+        at, ends = self._at, []
+        behind = at.segment(len(self._headers) - 1) if self._headers else ""
+        for info in self._store.list(at.folder, start_after=behind):
+            if info.key == at.segment(len(self._headers)):
                 self._learn(self._read_header(info.key))
-            elif info.key == END:
-                ended = True
+            elif info.key.startswith(f"{at.folder}end"):
+                ends.append(info.key)
             elif final:
                 raise StoreError(f"plan: segment {len(self._headers)} is missing, the next key is {info.key}")
             else:
                 return False
-        return not ended or self._finished(final)
+        return all(self._ended(key, final) for key in ends if key not in self._over)
 
-    def _finished(self, final: bool) -> bool:
-        end = _decoded(END, self._store.read(END), _end)
+    def _ended(self, key: str, final: bool) -> bool:
+        """Learn how reading ended in one round."""
+        end = _decoded(key, self._store.read(key), _end)
         if end.seal and end.seal.segments != len(self._headers):
             if final:
                 raise StoreError(f"plan: {len(self._headers)} segments are there, {end.seal.segments} were written")
             return False
-        self._end = end
+        if end.seal or (key == self._at.end and self._end is None):
+            self._end = end
+        self._over.add(key)
         return True
 
     def _learn(self, header: PlanHeader) -> None:
@@ -133,7 +166,7 @@ class PlanReader:
             reading.close()
 
     def _load(self, number: int) -> tuple[list[bytes], int]:
-        key = segment_key(number)
+        key = self._at.segment(number)
         data = decompress(key, self._store.read(key))
         return data.split(b"\n"), len(data)
 

@@ -18,6 +18,7 @@ from maprun.errors import MapRunError
 
 PORT: Final = 8080
 PATHS: Final = ("/metrics", "/healthz", "/readyz")
+OK: Final = "ok"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Check = Callable[[], str]
@@ -25,14 +26,18 @@ Check = Callable[[], str]
 
 
 class Probes:
-    """Serves `registry` and two checks. A check that tells of a problem answers 503 with its text, otherwise 200."""
+    """Serves `registry` and two checks. A check that tells of a problem answers 503 with its text, otherwise 200; then
+    /readyz says with `role` what this operator does.
+    """
 
-    def __init__(self, registry: CollectorRegistry, healthy: Check, ready: Check) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, healthy: Check, ready: Check, role: Callable[[], str] = lambda: OK
+    ) -> None:
         self._registry = registry
         app = web.Application(middlewares=[_not_found])
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", _probe(healthy))
-        app.router.add_get("/readyz", _probe(ready))
+        app.router.add_get("/readyz", _probe(ready, role))
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
 
     async def start(self, port: int = PORT, host: str | None = None) -> int:
@@ -69,10 +74,10 @@ def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
         return choose_encoder("")
 
 
-def _probe(check: Check) -> Handler:
+def _probe(check: Check, role: Callable[[], str] = lambda: OK) -> Handler:
     async def answer(_: web.Request) -> web.Response:
         problem = check()
-        return web.Response(status=503 if problem else 200, text=f"{problem or 'ok'}\n")
+        return web.Response(status=503 if problem else 200, text=f"{problem or role()}\n")
 
     return answer
 

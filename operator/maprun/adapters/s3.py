@@ -9,10 +9,10 @@ Rule 4: conditional requests are the only lock: `If-None-Match: *` decides who c
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import boto3
@@ -33,6 +33,8 @@ CONFLICTS: Final = 5  # tries when S3 answers that a conditional write ran into 
 RESUMES: Final = 4  # tries to go on after a cut connection, counted from the last byte received
 PAUSE: Final = 0.1  # seconds before the first of them, doubled with each
 CUT: Final = (boto.HTTPClientError, boto.IncompleteReadError, boto.ResponseStreamingError, HTTPError, ConnectionError)
+
+T = TypeVar("T")
 
 
 @lru_cache(maxsize=64)
@@ -150,23 +152,31 @@ class S3Store:
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
         """All objects below `prefix` behind `start_after`, page by page."""
-        self._check(places.text_problem(prefix), prefix)
-        request: dict[str, Any] = {**self._at, "Prefix": self._prefix + prefix}
-        if start_after:
-            request["StartAfter"] = self._prefix + start_after
-        while True:
-            with self._call("ListObjectsV2", prefix):
-                page = self._client.list_objects_v2(**request)
-                entries = [self._info(entry) for entry in page.get("Contents", ())]
-                request["ContinuationToken"] = page["NextContinuationToken"] if page.get("IsTruncated") else ""
-            yield from entries
-            if not request["ContinuationToken"]:
-                return
+        behind = {"StartAfter": self._prefix + start_after} if start_after else {}
+        yield from self._pages(prefix, behind, lambda page: map(self._info, page.get("Contents", ())))
+
+    def folders(self, prefix: str = "") -> Iterator[str]:
+        """The common beginnings of keys, as S3 finds them itself."""
+        for found in self._pages(prefix, {"Delimiter": "/"}, lambda page: page.get("CommonPrefixes", ())):
+            yield found["Prefix"].removeprefix(self._prefix)
 
     def delete(self, key: str) -> None:
         """Remove the object; S3 does not mind an absent one."""
         with self._call("DeleteObject", key):
             self._client.delete_object(**self._where(key))
+
+    def _pages(self, prefix: str, options: dict[str, str], of: Callable[[Any], Iterable[T]]) -> Iterator[T]:
+        """What a listing gives, page by page; `of` a page."""
+        self._check(places.text_problem(prefix), prefix)
+        request: dict[str, Any] = {**self._at, "Prefix": self._prefix + prefix, **options}
+        while True:
+            with self._call("ListObjectsV2", prefix):
+                page = self._client.list_objects_v2(**request)
+                entries = list(of(page))
+                request["ContinuationToken"] = page["NextContinuationToken"] if page.get("IsTruncated") else ""
+            yield from entries
+            if not request["ContinuationToken"]:
+                return
 
     def _adopt(self, key: str, data: bytes) -> None:
         if self.read(key) != data:

@@ -18,7 +18,7 @@ from maprun.adapters.source_blocks import ITEMS, Block, Resume, Source, Values, 
 from maprun.adapters.sources_object import form_of, place_of
 from maprun.adapters.stores import Buckets
 from maprun.core import resolving
-from maprun.errors import Changed
+from maprun.errors import Changed, StoreUnavailable
 from maprun.model import InputType, ItemReader, MapRunSpec, ReaderTransformation
 
 __all__ = ["Block", "Resume", "Source", "open_source"]
@@ -34,7 +34,8 @@ def open_source(
     resume: Resume = START,
     local: bytes | None = None,
 ) -> Source:
-    """The dataset that a resolved spec names. `local` is the value in the ConfigMap or Secret that it names.
+    """The dataset that a resolved spec names. `local` is the value in the ConfigMap or Secret that it names; None
+    as long as that is missing.
 
     Errors: `RunFailed` with `States.ItemReaderFailed` (missing, forbidden, changed, or broken), or as
     `resolving.items` raises it; `StoreUnavailable`. They come from here and from iterating.
@@ -50,7 +51,8 @@ def open_source(
 def _opened(reader: ItemReader, buckets: Buckets, resume: Resume, local: bytes | None) -> Source:
     config = reader.reader_config
     if reader.resource.local:
-        assert local is not None, "whoever asks has read it"
+        if local is None:
+            raise StoreUnavailable("the dataset cannot be read until then")
         return _local(reader, local, resume)
     if reader.resource.lists:
         flatten = config.transformation is ReaderTransformation.LOAD_AND_FLATTEN

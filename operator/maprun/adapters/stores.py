@@ -14,7 +14,7 @@ import msgspec
 from maprun.adapters.directory import DirectoryStore
 from maprun.adapters.s3_access import S3Access
 from maprun.core.places import Place
-from maprun.errors import StoreError
+from maprun.errors import StoreError, StoreUnavailable
 from maprun.ports import UNOBSERVED, Observer, Store
 
 FORMS: Final = "expected file:///directory or s3://bucket/prefix"
@@ -31,15 +31,18 @@ class Buckets(Protocol):
 
 class BucketsRef(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where buckets lie, as a value for another process: directories under `root`, a path; else S3 through `access`,
-    without the keys of `state`.
+    without the keys of `state`. `held`: why none can be reached yet, and then none is, by whatever credentials.
     """
 
     root: str = ""
     access: S3Access = S3Access()
     state: Place | None = None
+    held: str = ""
 
     def open(self, observer: Observer = UNOBSERVED) -> Buckets:
         """The buckets that this value means."""
+        if self.held:
+            return HeldBuckets()
         return DirectoryBuckets(Path(self.root)) if self.root else S3Buckets(self.access, observer, self.state)
 
 
@@ -54,6 +57,14 @@ class S3Buckets:
         from maprun.adapters import s3
 
         return s3.S3Store(s3.client(self._access, self._observer), name, owner=owner, kept=self._state)
+
+
+class HeldBuckets:
+    """No bucket can be reached until something outside is mended, which is told elsewhere."""
+
+    def bucket(self, name: str, owner: str = "") -> Store:
+        """Raises `StoreUnavailable`."""
+        raise StoreUnavailable(f"bucket {name}: it cannot be asked for until then")
 
 
 class DirectoryBuckets:

@@ -14,13 +14,17 @@ import platform
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Info, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCollector, disable_created_metrics
 
+from maprun.adapters.sharing import Capacities
 from maprun.adapters.telemetry_health import OperatorHealth
 from maprun.adapters.telemetry_live import LiveRuns
 from maprun.adapters.telemetry_runs import Namespaces, TelemetryReporter
 from maprun.model import RunRef
+
+SCOPES: Final = ("namespace", "cluster")  # values of the label `scope`
 
 
 class Telemetry:
@@ -34,8 +38,19 @@ class Telemetry:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series, and no query needs them
         self._clock = clock
         self._namespaces = Namespaces(registry)
-        self._live = LiveRuns(self._namespaces)
+        self._live = LiveRuns(self._namespaces, clock)
         self.health = OperatorHealth(registry)
+        self._ceilings = Gauge(
+            "maprun_capacity_ceiling",
+            "Most children of the runs that share it; 0: no bound.",
+            ["scope"],
+            registry=registry,
+        )
+        for scope in SCOPES:
+            self._ceilings.labels(scope)
+        self._granted = Gauge(
+            "maprun_capacity_children", "Children that count against the operator's ceilings.", registry=registry
+        )
         self._restarts = Counter(
             "maprun_run_restarts_total", "Engines that met a defect and were started again.", registry=registry
         )
@@ -44,6 +59,12 @@ class Telemetry:
         Info("maprun_build", "Version of the operator and of its Python; the value is 1.", registry=registry).info(
             {"version": _version(), "python": platform.python_version()}
         )
+
+    def shares(self, capacities: Capacities) -> None:
+        """Read from now on what all runs share."""
+        for scope, ceiling in zip(SCOPES, (capacities.namespace_ceiling, capacities.cluster_ceiling), strict=True):
+            self._ceilings.labels(scope).set(ceiling)
+        self._granted.set_function(lambda: capacities.granted)
 
     def reporter(self, run: RunRef) -> TelemetryReporter:
         """The reporter of one run. It counts as open from now until `finished` or `close`."""

@@ -31,6 +31,7 @@ API_CODES: Final = {
     "list": (200, 401, 403),
     "watch": (200, 401, 403, 410),
     "create": (201, 401, 403, 409, 422),
+    "update": (200, 401, 403, 404, 409),
     "patch": (200, 401, 403, 404, 409, 422),
     "delete": (200, 401, 403, 404, 409),
 }
@@ -92,6 +93,8 @@ class OperatorHealth(Observer):
         self._restarts = counter("watch_restarts", "Watches that broke and were begun again.", "resource")
         for resource in WATCHED:
             self._restarts.labels(resource)
+        self._leader = Gauge("maprun_leader", "Whether this operator leads: 1 or 0.", registry=registry)
+        self._transitions = counter("leader_transitions", "Times that this operator began to lead.")
         self._flushes = histogram("journal_flush", "Time until a journal segment was durable.", FLUSH_BUCKETS)
         self._flushed = counter("journal_records", "Records that became durable in a journal.")
         self._failed = counter("journal_errors", "Tries to write a journal segment that failed.")
@@ -100,6 +103,11 @@ class OperatorHealth(Observer):
         """The write budget's present bound, and the writes that wait for it, are asked for at each scrape."""
         self._rate.set_function(write_rate)
         self._writes.set_function(writes_waiting)
+
+    def leads(self, now: bool) -> None:
+        """This operator leads from now on, or no longer."""
+        self._leader.set(now)
+        self._transitions.inc(now)
 
     def loop_lagged(self, seconds: float) -> None:
         """A task woke that much later than it should have."""

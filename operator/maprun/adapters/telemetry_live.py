@@ -8,22 +8,27 @@ Rule 3: no series comes twice in one scrape: of two runs of one name, the later 
 
 from __future__ import annotations
 
+import time
 from collections import Counter as Tallies
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from maprun.adapters.telemetry_rest import Rest, rests
 from maprun.core import status
 from maprun.core.progress import OTHER_ERRORS
 from maprun.core.status import Snapshot
 
 # Values of the label `state`; the keys are AWS's counters (`aws-distributed-map.md` §6.1).
-STATES: Final = {x: x for x in ("pending", "running", "succeeded", "failed", "aborted")} | {"timedOut": "timed_out"}
+STATES: Final = {x: x for x in ("pending", "running", "succeeded", "failed", "aborted")} | {
+    "timedOut": "timed_out",
+    "pendingRedrive": "pending_redrive",
+}
 OTHER: Final = "other"  # value of the label `error` for all names that have no series of their own
 ERROR_LENGTH: Final = 128  # characters
-SERIES_OF_A_RUN: Final = 2 * len(STATES) + status.FAILURES_SHOWN + 3
+SERIES_OF_A_RUN: Final = 2 * len(STATES) + status.FAILURES_SHOWN + len(Rest) + 4
 
 Key = tuple[str, str]
 """Namespace and name."""
@@ -48,8 +53,8 @@ def error_label(error: str) -> str:
 class LiveRuns(Collector):
     """The live runs by namespace and name. `namespaces`: all that ever had a run."""
 
-    def __init__(self, namespaces: Iterable[str]) -> None:
-        self._namespaces = namespaces
+    def __init__(self, namespaces: Iterable[str], clock: Callable[[], float] = time.time) -> None:
+        self._namespaces, self._clock = namespaces, clock
         self._runs: dict[Key, LiveRun] = {}
         self._waiting: dict[Key, str] = {}
 
@@ -84,11 +89,12 @@ class LiveRuns(Collector):
         yield self._by_namespace(
             "maprun_backlog",
             "Planned child executions of live runs that hold no slot.",
-            ((look.key[0], look.executions["pending"]) for look in looks),
+            ((look.key[0], look.waiting) for look in looks),
         )
         yield _waiting(dict(self._waiting))
         yield from (_states(looks, *family) for family in _BY_STATE)
         yield _failures(looks)
+        yield _resting(looks, self._clock())
         yield from _moments(looks)
 
     describe = collect
@@ -109,6 +115,7 @@ class _Look:
     def __init__(self, key: Key, at: Snapshot, moved: float) -> None:
         self.key, self.at, self.moved = key, at, moved
         self.items, self.executions = status.item_counts(at), status.execution_counts(at)
+        self.waiting = self.executions["pending"] + self.executions["pendingRedrive"]
 
 
 _BY_STATE: Final = (
@@ -153,9 +160,18 @@ def _failures(looks: Sequence[_Look]) -> Metric:
     return family
 
 
+def _resting(looks: Sequence[_Look], now: float) -> Metric:
+    family = _family("maprun_run_resting", "Whether a live run starts nothing for this reason, and rightly.", "reason")
+    for look in looks:
+        for reason, holds in rests(look.at, look.waiting, now).items():
+            family.add_metric([*look.key, reason.value], holds)
+    return family
+
+
 def _moments(looks: Sequence[_Look]) -> Iterator[Metric]:
     """The start is unknown, and left out, until the journal is open."""
     limit = _family("maprun_run_concurrency_limit", "Most child executions at once in force.")
+    redrives = _family("maprun_run_redrives", "Which redrive of a live run this is; 0 is its first life.")
     start = _family("maprun_run_start_time_seconds", "Start of a live run in seconds since the epoch.")
     moved = _family(
         "maprun_run_last_progress_timestamp_seconds",
@@ -164,7 +180,8 @@ def _moments(looks: Sequence[_Look]) -> Iterator[Metric]:
     for look in looks:
         started = look.at.progress.started
         limit.add_metric(look.key, look.at.limit)
+        redrives.add_metric(look.key, look.at.progress.redrives)
         moved.add_metric(look.key, max(look.moved, started or 0.0))
         if started is not None:
             start.add_metric(look.key, started)
-    return iter((limit, start, moved))
+    return iter((limit, redrives, start, moved))

@@ -13,6 +13,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from maprun.adapters.telemetry_live import OTHER, LiveRuns, error_label
+from maprun.core.progress import Progress
 from maprun.core.status import Snapshot
 from maprun.errors import Failure, StatesError
 from maprun.model import RunRef
@@ -35,9 +36,11 @@ class TelemetryReporter:
 
     def __init__(self, run: RunRef, counts: NamespaceCounts, live: LiveRuns, clock: Callable[[], float]) -> None:
         self._key, self._counts, self._live, self._clock = (run.namespace, run.name), counts, live, clock
-        self._unfinished = False
+        self._unfinished = self._closed = False
+        self._begun = clock()
+        self._redrives = 0  # of which we know
         self.snapshot: Snapshot | None = None
-        self.moved = clock()
+        self.moved = self._begun
         live.add(self._key, self)
 
     def launched(self, attempt: Attempt) -> None:
@@ -67,9 +70,20 @@ class TelemetryReporter:
             self._counts.duration.observe(max(0.0, outcome.stopped - outcome.started))
 
     def progressed(self, snapshot: Snapshot) -> None:
-        """Keeps the snapshot for the next scrape."""
+        """Keeps the snapshot for the next scrape. The first one of a redrive counts it, if it began here."""
+        if self._closed:  # the run ended, and is redriven
+            self._closed = False
+            self._live.add(self._key, self)
         self.snapshot = snapshot
         self._unfinished |= not snapshot.ended
+        if snapshot.progress.redrives > self._redrives:
+            self._redriven(snapshot.progress)
+
+    def _redriven(self, progress: Progress) -> None:
+        self._redrives = progress.redrives
+        if progress.round_started is not None and progress.round_started >= self._begun:
+            self._counts.runs_redriven.inc()
+            self._counts.executions_redriven.inc(progress.pending_redrive.children)
 
     async def finished(self, snapshot: Snapshot) -> None:
         """Counts the run's end and drops its series; a run that had ended before we saw it was counted then."""
@@ -80,6 +94,7 @@ class TelemetryReporter:
 
     def close(self) -> None:
         """The run is no longer open here; its series vanish."""
+        self._closed = True
         self.snapshot = None
         self._live.remove(self._key, self)
 
@@ -120,6 +135,8 @@ class _Families:
         self.attempts_failed = counter("attempts_failed", "Attempts that failed or timed out, by error.", "error")
         self.retries = counter("retries", "Attempts that failed and are followed by a retry.")
         self.runs_finished = counter("map_runs_finished", "Map runs that ended, by their status.", "status")
+        self.runs_redriven = counter("map_runs_redriven", "Redrives of map runs that began.")
+        self.executions_redriven = counter("executions_redriven", "Child executions that a redrive runs again.")
         self.duration = Histogram(
             "maprun_execution_duration_seconds",
             "Time of child executions from the start of their first attempt to their end.",
@@ -140,6 +157,8 @@ class NamespaceCounts:
         self.errors = _Errors(lambda error: families.attempts_failed.labels(namespace, error))
         self.retries = families.retries.labels(namespace)
         self.duration = families.duration.labels(namespace)
+        self.runs_redriven = families.runs_redriven.labels(namespace)
+        self.executions_redriven = families.executions_redriven.labels(namespace)
         self.runs_finished = {end: families.runs_finished.labels(namespace, end.lower()) for end in FINAL_RUNS}
 
 

@@ -1,6 +1,7 @@
 """The commands of `maprun` and their options.
 
-Rule 1: exit code 0: the run SUCCEEDED. 1: it FAILED. 2: the input is wrong, nothing ran. 130: stopped, it can go on.
+Rule 1: exit code 0: the run SUCCEEDED. 1: it FAILED or was ABORTED. 2: the input is wrong, nothing ran. 130: stopped,
+        it can go on.
 Rule 2: only declarations. A command's work is imported when it is called, so that `--help` is quick, and a local run
         never waits for what talks to a cluster.
 """
@@ -39,7 +40,8 @@ def run(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Directory of the run's state; that of an earlier run goes on with it. Default: a new one.",
+            help="Directory of the run's state; that of an earlier run goes on with it, and with --set redrives=1 runs "
+            "again what did not succeed. Default: a new one.",
         ),
     ] = None,
     bucket_dir: Annotated[
@@ -99,6 +101,30 @@ def operator(
     ceiling: Annotated[
         int, typer.Option(envvar="MAPRUN_CEILING", min=1, max=10_000, help="Most live children of a run.")
     ] = 1_000,
+    namespace_ceiling: Annotated[
+        int,
+        typer.Option(
+            envvar="MAPRUN_NAMESPACE_CEILING", min=0, help="Most live children of all runs of a namespace; 0: no bound."
+        ),
+    ] = 0,
+    cluster_ceiling: Annotated[
+        int,
+        typer.Option(envvar="MAPRUN_CLUSTER_CEILING", min=0, help="Most live children of all runs; 0: no bound."),
+    ] = 0,
+    lease: Annotated[
+        str,
+        typer.Option(
+            envvar="MAPRUN_LEASE",
+            metavar="NAMESPACE/NAME",
+            help="Lease by which one of several operators leads. Default: none, this operator is alone.",
+        ),
+    ] = "",
+    keep_state: Annotated[
+        bool,
+        typer.Option(
+            "--keep-state", envvar="MAPRUN_KEEP_STATE", help="Leave a run's plan and journal when it is deleted."
+        ),
+    ] = False,
     share_s3_credentials: Annotated[
         bool,
         typer.Option(
@@ -133,6 +159,10 @@ def operator(
         namespaces=tuple(namespace or ()),
         state=state,
         ceiling=ceiling,
+        namespace_ceiling=namespace_ceiling,
+        cluster_ceiling=cluster_ceiling,
+        lease=lease,
+        keep_state=keep_state,
         share_s3_credentials=share_s3_credentials,
         port=port,
         kubeconfig=kubeconfig,
@@ -141,3 +171,33 @@ def operator(
         s3_endpoints=tuple(s3_endpoint or ()),
     )
     raise typer.Exit(operate.operator(settings))
+
+
+@app.command()
+def leave(
+    namespace: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--namespace", "-n", envvar="MAPRUN_NAMESPACES", help="Namespace of runs; may be repeated. Default: all."
+        ),
+    ] = None,
+    lease: Annotated[
+        str,
+        typer.Option(
+            envvar="MAPRUN_LEASE",
+            metavar="NAMESPACE/NAME",
+            help="Lease of the operators; it is taken for a minute, so that they stop. Default: none is taken.",
+        ),
+    ] = "",
+    kubeconfig: Annotated[
+        str | None,
+        typer.Option(help="Path of a kubeconfig. Default: as kubectl finds it; in a pod, its ServiceAccount."),
+    ] = None,
+    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig. Default: the current one.")] = None,
+) -> None:
+    """Before an uninstallation: stop the operator and let go of its runs, so that they can be deleted without it."""
+    from maprun.cli import operate
+    from maprun.settings import OperatorSettings
+
+    settings = OperatorSettings(namespaces=tuple(namespace or ()), lease=lease, kubeconfig=kubeconfig, context=context)
+    raise typer.Exit(operate.leave(settings))

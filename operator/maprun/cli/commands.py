@@ -19,7 +19,7 @@ from maprun.cli import files, summary
 from maprun.cli.local_run import LocalRun, Options, prepare, run_locally
 from maprun.cli.screen import Screen, view_for
 from maprun.cli.sentences import in_sentences, say
-from maprun.core import status
+from maprun.core import rendering
 from maprun.core.status import Snapshot
 from maprun.records import RunStatus
 
@@ -65,7 +65,7 @@ def _drive(local: LocalRun, *, json: bool) -> int:
 
 def _report(local: LocalRun, last: Snapshot, *, json: bool) -> None:
     if json:
-        rendered = msgspec.json.encode(status.render(last, 1))
+        rendered = msgspec.json.encode(rendering.render(last, 1))
         sys.stdout.write(msgspec.json.format(rendered).decode() + "\n")
         return
     console = Console()

@@ -1,6 +1,7 @@
 """One run on this machine: the operator's engine, with local processes, a state directory, and local or S3 buckets.
 
-Rule 1: a state directory belongs to one run. Started again with it, the run goes on where its journal ends.
+Rule 1: a state directory belongs to one run. Started again with it, the run goes on where its journal ends; one that
+        has ended is redriven as often as `redrives` says, or told again.
 Rule 2: whatever ends this early (Ctrl-C, SIGTERM) ends the children first; what was done is durable.
 """
 
@@ -49,7 +50,7 @@ class Options(msgspec.Struct, frozen=True):
 
 class LocalRun(msgspec.Struct, frozen=True):
     """A run made ready. `spec` is the one it started with; `environment` holds the variables that children inherit;
-    `local` is what stands for the value of a ConfigMap or Secret.
+    below `folder` lie ConfigMaps and Secrets, `local` is the value of the one that the run reads first.
     """
 
     file: RunFile
@@ -58,6 +59,7 @@ class LocalRun(msgspec.Struct, frozen=True):
     state: Path
     buckets: BucketsRef
     environment: dict[str, str]
+    folder: Path = Path()
     local: bytes | None = None
 
     def __repr__(self) -> str:
@@ -106,21 +108,34 @@ def prepare(file: RunFile, options: Options, environment: Mapping[str, str]) -> 
     except RunFailed as failed:
         raise BadInput(f"{file.path}: {failed}") from None
     buckets = _buckets(now, options, environment)
-    local = _local(_home(state, buckets).store(), now, options.buckets.absolute())
+    local = _local(_home(state, buckets).store(), now, options.buckets)
     _keep(run, state)
     spec = frozen_spec(_home(state, buckets).store(), now)
     changed = changed_fields(with_live_fields(spec, file.spec), with_live_fields(now, file.spec))
     if changed:
         what = f"{', '.join(changed)} changed since the run in {_shown(state)} began"
         raise BadInput(f"{file.path}: {what}; undo that, or start a new run without --state")
-    return LocalRun(file, run, spec, state, buckets, dict(environment), local)
+    return LocalRun(file, run, spec, state, buckets, dict(environment), options.buckets, local)
 
 
 async def run_locally(local: LocalRun, screen: Screen) -> Snapshot:
-    """Drive the run to its end; returns its last snapshot. Cancelling it (SIGTERM does) stops the children."""
+    """Drive the run to its end, and through the redrives that are wanted; returns its last snapshot. Cancelling it
+    (SIGTERM does) stops the children. Errors: `BadInput` when a redrive lacks its dataset.
+    """
     task = asyncio.current_task()
     assert task is not None, "runs in a task"
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    last, spec = await _life(local, screen, local.local), with_live_fields(local.spec, local.file.spec)
+    before = -1
+    while before < last.progress.redrives < spec.redrives and not spec.abort:
+        before = last.progress.redrives
+        value = await asyncio.to_thread(_local, _home(local.state, local.buckets).store(), spec, local.folder)
+        last = await _life(local, screen, value)
+    return last
+
+
+async def _life(local: LocalRun, screen: Screen, value: bytes | None) -> Snapshot:
+    """From where the journal ends to the next end of the run. `value` is that of a ConfigMap or Secret."""
     launcher = LocalLauncher(
         local.run, local.spec, local.file.folder, local.state / "local", time.time, local.environment
     )
@@ -130,7 +145,7 @@ async def run_locally(local: LocalRun, screen: Screen) -> Snapshot:
         ceiling = with_live_fields(local.spec, spec).concurrency or CHILDREN_PER_CPU * (os.cpu_count() or 1)
         home = _home(local.state, local.buckets)
         parts = local.run, local.spec, lambda: spec, home, launcher, screen
-        return await engine_for(*parts, ceiling=ceiling, local=local.local).run()
+        return await engine_for(*parts, ceiling=ceiling, local=value).run()
     finally:
         await launcher.close()
 
@@ -173,10 +188,12 @@ def _buckets(spec: MapRunSpec, options: Options, environment: Mapping[str, str])
     return BucketsRef(root=str(root))
 
 
-def _local(store: Store, spec: MapRunSpec, root: Path) -> bytes | None:
-    if not needs_local(store, spec):
+def _local(store: Store, spec: MapRunSpec, folder: Path) -> bytes | None:
+    """The value of the ConfigMap or Secret that the run is going to read. `BadInput` when it is not there."""
+    if not needs_local(store, spec, spec.redrives):
         return None
     assert spec.item_reader is not None
+    root = folder.absolute()
     return local_dataset.read_value(spec.item_reader, root, _shown(root))
 
 

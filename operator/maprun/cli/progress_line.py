@@ -51,7 +51,11 @@ class Pace:
         self._points: deque[tuple[float, int]] = deque()
 
     def rate(self, now: float, done: int) -> float:
-        """Ended children a second over the last ten seconds, this look included."""
+        """Ended children a second over the last ten seconds, this look included. A redrive opens ended ones again, and
+        is measured anew.
+        """
+        if self._points and done < self._points[-1][1]:
+            self._points.clear()
         self._points.append((now, done))
         while len(self._points) > 2 and self._points[1][0] <= now - WINDOW:
             self._points.popleft()
@@ -67,7 +71,10 @@ def look(at: Snapshot, pace: Pace) -> Look:
     failed = sum(at.progress.tally(status).children for status in (ChildStatus.FAILED, ChildStatus.TIMED_OUT))
     left = None if reading or not rate else (total - done) / rate
     running = min(at.active.children, total - done)
-    return Look(at.run.name, done, total, reading, running, failed, at.progress.retries, rate, left, at.held_up)
+    name = at.run.name + (f" redrive {at.progress.redrives}" if at.progress.redrives else "")
+    held = "suspended" if at.progress.suspended_at is not None else ""
+    trouble = "; ".join(filter(None, (held, at.held_up)))
+    return Look(name, done, total, reading, running, failed, at.progress.retries, rate, left, trouble)
 
 
 def pieces(look: Look, width: int) -> list[Piece]:

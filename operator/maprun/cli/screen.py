@@ -106,7 +106,7 @@ class LogView:
         now, percent = self._clock(), math.floor(look.share * 100)
         if now - self._at < LOG:
             return
-        if percent >= self._percent + STEP or now - self._at >= STALE:
+        if abs(percent - self._percent) >= STEP or now - self._at >= STALE:
             self._put(look, now)
 
     def close(self, look: Look | None) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from maprun.cli.progress_line import Piece, duration
-from maprun.core import status
+from maprun.core import rendering, status
 from maprun.core.status import Snapshot
 from maprun.records import ChildStatus, RunStatus
 
@@ -45,13 +45,20 @@ def lines(at: Snapshot, places: Places, manifest: Mapping[str, Any] | None = Non
     yield from _errors(at)
     yield []
     yield from _results(at, places, manifest or {})
+    if at.spec.redrives > at.progress.redrives:
+        why = (
+            "none, because abort is true" if at.spec.abort else "none, because nothing is left that it would run again"
+        )
+        yield [("Redrive  ", "bold"), (why, "")]
     yield [("State    ", "bold"), (places.state, "")]
 
 
 def _verdict(at: Snapshot) -> Line:
     good = at.status is RunStatus.SUCCEEDED
-    started, stopped = at.progress.started, at.progress.exported
+    redrives, stopped = at.progress.redrives, at.progress.exported
+    started = at.progress.round_started if redrives else at.progress.started
     took = f" in {duration(stopped.at - started)}" if started is not None and stopped else ""
+    took += f" (redrive {redrives})" if redrives else ""
     items = f" for {at.plan.items} items" if at.plan.items != at.plan.children else ""
     counts = ", ".join([f"{at.plan.children} child executions{items}", *_counts(at)])
     style = "bold green" if good else "bold red"
@@ -81,27 +88,36 @@ def _errors(at: Snapshot) -> Iterator[Line]:
 
 
 def _results(at: Snapshot, places: Places, manifest: Mapping[str, Any]) -> Iterator[Line]:
-    rendered = status.render(at, 1)
+    rendered = rendering.render(at, 1)
     if "resultWriterDetails" in rendered:
-        folder = f"{places.results}/{rendered['resultWriterDetails']['key'].rpartition('/')[0]}"
-        yield [("Results  ", "bold"), (folder, "")]
-        yield from _files(folder, manifest.get("ResultFiles", {}))
+        folder = rendered["resultWriterDetails"]["key"].rpartition("/")[0]
+        files = manifest.get("ResultFiles", {})
+        found = [(_beside(folder, each["Key"]), each["Size"]) for name in CATEGORIES for each in files.get(name, ())]
+        yield [("Results  ", "bold"), (f"{places.results}/{folder}", "")]
+        yield from _files(f"{places.results}/{folder}", found)
     elif "outputLocation" in rendered:
         yield [("Output   ", "bold"), (rendered["outputLocation"].removeprefix("file://"), "")]
     elif "output" in rendered:
         yield [("Output   ", "bold"), (_short(msgspec.json.encode(rendered["output"]).decode(), INLINE), "")]
 
 
-def _files(folder: str, files: Mapping[str, Any]) -> Iterator[Line]:
-    found = [(file["Key"].rpartition("/")[2], file["Size"]) for name in CATEGORIES for file in files.get(name, ())]
+def _files(folder: str, found: list[tuple[str, int]]) -> Iterator[Line]:
+    width = max((18, *(len(name) + 1 for name, _ in found)))
     for name, count in found:
-        yield [(f"         {name:<18}{size(count):>9}", "")]
+        yield [(f"         {name:<{width}}{size(count):>9}", "")]
     yield [("         manifest.json", "")]
     legible = [name for name, _ in found if not name.endswith(".parquet")]
     if legible and "://" not in folder:
         form = "--json-lines " if legible[0].endswith(".jsonl") else ""
         command = f"python3 -m json.tool {form}{shlex.quote(f'{folder}/{legible[0]}')}"
         yield [("         to look at one:  ", ""), (command, "cyan")]
+
+
+def _beside(folder: str, key: str) -> str:
+    """The path of a file from the folder of the manifest; those of earlier rounds lie beside it or above."""
+    if key.startswith(f"{folder}/"):
+        return key.removeprefix(f"{folder}/")
+    return "../" + key.removeprefix(folder.rpartition("/")[0] + "/")
 
 
 def _short(words: str, limit: int) -> str:

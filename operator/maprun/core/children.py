@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -30,6 +31,8 @@ ATTEMPT_LABEL: Final = "maprun.dev/attempt"
 ITEMS_LABEL: Final = "maprun.dev/items"
 INPUT_LABEL: Final = "maprun.dev/input"  # where the input lies: Annotation or Secret
 INPUT_ANNOTATION: Final = "maprun.dev/input"
+# Labels of the run that its Jobs get, too: Kueue then admits each child by itself, as any other Job.
+PASSED_ON: Final = ("kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class")
 
 SMALL_INPUT: Final = 32 * 1024  # bytes; above, the input rides in a Secret and MAPRUN_INPUT_JSON is absent
 NAME_LIMIT: Final = 63  # a Job's name becomes a label of its pods
@@ -58,23 +61,27 @@ def main_container(spec: MapRunSpec) -> str:
     return str(_pod_spec(spec)["containers"][0]["name"])
 
 
-def job_for(run: RunRef, spec: MapRunSpec, attempt: Attempt, batch: Batch) -> JobParts:
+def job_for(
+    run: RunRef, spec: MapRunSpec, attempt: Attempt, batch: Batch, *, labels: Mapping[str, str] = {}
+) -> JobParts:
     """The Job of one attempt, and the Secret with its input where that is large.
 
     The template must have passed `templates.template_problems`. Set here: labels, owner, one pod that is not retried
     by the Job controller, except that a pod lost to a disruption is replaced, `timeoutSeconds` as the pod's own
-    deadline (so that waiting for a node does not count), and the input of the first container.
+    deadline (so that waiting for a node does not count), and the input of the first container. Of the `labels` of
+    the run, those in `PASSED_ON` are the Job's as well, unless the template has its own.
     """
     name = job_name(run.name, attempt)
     text = bytes(batch.input)
     small = len(text) <= SMALL_INPUT
-    labels = _labels(run, attempt, batch, "Annotation" if small else "Secret")
+    own = _labels(run, attempt, batch, "Annotation" if small else "Secret")
     template = spec.item_processor.job_template
     job_spec: Manifest = template["spec"]
-    metadata = _with_metadata(template.get("metadata"), labels)
+    metadata = _with_metadata(template.get("metadata"), own)
+    metadata["labels"] = {key: labels[key] for key in PASSED_ON if key in labels} | metadata["labels"]
     metadata |= {"name": name, "namespace": run.namespace, "ownerReferences": [_owner(run)]}
     pod = {
-        "metadata": _pod_metadata(job_spec, labels, text if small else None),
+        "metadata": _pod_metadata(job_spec, own, text if small else None),
         "spec": _pod(spec, run, attempt, batch, name),
     }
     job = {
@@ -83,7 +90,7 @@ def job_for(run: RunRef, spec: MapRunSpec, attempt: Attempt, batch: Batch) -> Jo
         "metadata": metadata,
         "spec": {**job_spec, **_once(job_spec), "template": pod},
     }
-    return JobParts(job, None if small else _secret(metadata, labels, text))
+    return JobParts(job, None if small else _secret(metadata, own, text))
 
 
 def _bounded(run: str, suffix: str) -> str:

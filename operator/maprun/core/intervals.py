@@ -3,7 +3,8 @@
 Rule 1: an `IntervalSet` is a value. It never changes; an operation gives a new one.
 Rule 2: one flat array holds all bounds, start and stop in turn, strictly increasing. A number is a member if and
         only if an odd number of bounds lies at or below it; everything here follows from that.
-Rule 3: a bulk add costs O(k log n) for k runs of numbers, plus one block copy of the bounds. It never loops over them.
+Rule 3: a bulk add or removal costs O(k log n) for k runs of numbers, plus one block copy of the bounds. It never loops
+        over them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ class IntervalSet:
         new._bounds, new._size = bounds, size
         return new
 
+    @classmethod
+    def of_runs(cls, runs: Iterable[tuple[int, int]]) -> IntervalSet:
+        """The set of (start, stop) pairs in increasing order, no two of which overlap or touch."""
+        return cls._of(*_with_runs(array(_BOUND), 0, runs))
+
     def with_all(self, members: Iterable[int]) -> IntervalSet:
         """This set and `members` (any order, repeats allowed). ValueError for a negative number."""
         return self._of(*_with_runs(self._bounds, self._size, _runs(members)))
@@ -39,6 +45,15 @@ class IntervalSet:
         """The members of either."""
         few, many = sorted((self, other), key=lambda each: len(each._bounds))
         return self._of(*_with_runs(many._bounds, many._size, few._pairs()))
+
+    def minus(self, other: IntervalSet) -> IntervalSet:
+        """The members of this set that are not in the other."""
+        return self._of(*_with_runs(self._bounds, self._size, other._pairs(), members=False))
+
+    def both(self, other: IntervalSet) -> IntervalSet:
+        """The members that are in both."""
+        few, many = sorted((self, other), key=lambda each: len(each._bounds))
+        return few.minus(few.minus(many))
 
     def __contains__(self, number: object) -> bool:
         return isinstance(number, int) and bisect_right(self._bounds, number) % 2 == 1
@@ -114,20 +129,22 @@ def _runs(members: Iterable[int]) -> Iterator[tuple[int, int]]:
             first = at
 
 
-def _with_runs(bounds: array[int], size: int, runs: Iterable[tuple[int, int]]) -> tuple[array[int], int]:
-    """Bounds and number of members after adding increasing `runs`; `bounds` itself stays as it is."""
+def _with_runs(
+    bounds: array[int], size: int, runs: Iterable[tuple[int, int]], *, members: bool = True
+) -> tuple[array[int], int]:
+    """Bounds and number of members once increasing `runs` are members, or are not; `bounds` itself stays as it is."""
     new, copied = array(_BOUND), 0
     for start, stop in runs:
         if start < 0:
             raise ValueError(f"an interval set holds no negative number: {start}")
-        # Bounds from `low` up to `high` lie on or inside the run and go away; what remains on either side
-        # is joined to the run where the count of bounds before that side is odd (the run begins or ends in a range).
+        # Bounds from `low` up to `high` lie on or inside the run and go away. A range that is cut by an end of the run
+        # (an odd count of bounds lies before that end) is joined to members and ends or begins at others.
         low = bisect_left(bounds, start, copied)
         high = bisect_right(bounds, stop, low)
         new.extend(bounds[copied:low])
         inside = [*[start] * (low % 2), *bounds[low:high], *[stop] * (high % 2)]
-        size += stop - start - (sum(inside[1::2]) - sum(inside[::2]))
-        new.extend([start] * (1 - low % 2) + [stop] * (1 - high % 2))
+        size += (stop - start) * members - (sum(inside[1::2]) - sum(inside[::2]))
+        new.extend([start] * (low % 2 != members) + [stop] * (high % 2 != members))
         copied = high
     new.extend(bounds[copied:])
     return new, size

@@ -70,6 +70,11 @@ def files(layout: Layout, records: Iterator[bytes], limit: int) -> Iterator[Iter
         yield _file(layout, records, first, limit)
 
 
+def empty(kind: OutputType) -> bytes:
+    """A text file without records."""
+    return b"[]" if kind is OutputType.JSON else b""
+
+
 def _file(layout: Layout, records: Iterator[bytes], first: bytes, limit: int) -> Iterator[bytes]:
     size = len(layout.before) + len(first) + len(layout.behind)
     yield layout.before + first

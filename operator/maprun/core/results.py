@@ -1,5 +1,5 @@
 """The records of children, the manifest, and the run's result, byte for byte in AWS's shape (`aws-distributed-map.md`
-§5.2 to §5.5, §12).
+§5.2 to §5.5, §12; those of a redrive are as AWS was recorded on 2026-09-24, see docs/results.md).
 
 Rule 1: pure and repeatable: the same plan and outcomes give the same bytes.
 Rule 2: what becomes of a record on its way into a file is said in core/result_forms.py.
@@ -25,6 +25,7 @@ DATA_TYPE: Final = "binary/octet-stream"
 MANIFEST_TYPE: Final = "application/octet-stream"
 
 _NOT_REDRIVABLE: Final = "Execution is SUCCEEDED and cannot be redriven"
+_ABORTED_BY: Final = "The map run execution [%s] which was managing this resource was aborted"
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -43,14 +44,31 @@ class ResultFile(NamedTuple):
     size: int
 
 
-def record(names: Names, batch: Batch, outcome: Outcome | None) -> bytes:
+class Again(NamedTuple):
+    """How often redrives ran a child again, and when its very first attempt started (None: it never ran)."""
+
+    redrives: int
+    started: float | None
+
+
+def record(names: Names, batch: Batch, outcome: Outcome | None, again: Again | None = None) -> bytes:
     """The record of one child, in the form NONE: `Input` and `Output` are JSON in a string; a pending child has three
-    keys (§5.4).
+    keys (§5.4). `again` is there for a child that a redrive ran again.
     """
     shown: dict[str, object] = {"Input": _text(batch.input), "InputDetails": {"Included": True}}
     if outcome is None:
         return _encode(shown | {"Status": PENDING})
-    return _encode(shown | _execution(names, outcome) | _ending(outcome))
+    ended = _execution(names, outcome) | _ending(names, outcome)
+    return _encode(shown | ended | (_again(again, outcome) if again else {}))
+
+
+def _again(again: Again, outcome: Outcome) -> dict[str, object]:
+    """What a redrive changes: a child's life began with its first attempt; the last redrive of it is told, too."""
+    return {
+        "RedriveCount": again.redrives,
+        "RedriveDate": iso(_first(outcome.started, outcome.stopped)),
+        "StartDate": iso(_first(again.started, outcome.started, outcome.stopped)),
+    }
 
 
 def _execution(names: Names, outcome: Outcome) -> dict[str, object]:
@@ -67,7 +85,7 @@ def _execution(names: Names, outcome: Outcome) -> dict[str, object]:
     }
 
 
-def _ending(outcome: Outcome) -> dict[str, object]:
+def _ending(names: Names, outcome: Outcome) -> dict[str, object]:
     if outcome.status is ChildStatus.SUCCEEDED:
         return {
             "Output": _text(outcome.output),
@@ -77,6 +95,8 @@ def _ending(outcome: Outcome) -> dict[str, object]:
     ending: dict[str, object] = {"RedriveStatus": "REDRIVABLE_BY_MAP_RUN"}
     if outcome.failure:
         ending |= {"Error": outcome.failure.error, "Cause": outcome.failure.cause}
+    elif outcome.status is ChildStatus.ABORTED:
+        ending["Cause"] = _ABORTED_BY % arns.map_run_arn(names.run, names.region, names.label)
     return ending
 
 
@@ -93,9 +113,11 @@ def category(outcome: Outcome | None) -> str:
     return SUCCEEDED if outcome.status is ChildStatus.SUCCEEDED else FAILED
 
 
-def folder(prefix: str, run_uid: str) -> str:
-    """Where the files of a run lie in the bucket; a `/` is added behind the prefix if it has none (§5.2)."""
-    return (prefix.rstrip("/") + "/" if prefix else "") + run_uid + "/"
+def folder(prefix: str, run_uid: str, redrive: int = 0) -> str:
+    """Where the files of a run lie in the bucket, or those of one of its redrives; a `/` is added behind the prefix if
+    it has none (§5.2).
+    """
+    return (prefix.rstrip("/") + "/" if prefix else "") + run_uid + "/" + (f"Redrive-{redrive}/" if redrive else "")
 
 
 def manifest(bucket: str, map_run_arn: str, files: dict[str, list[ResultFile]]) -> bytes:

@@ -72,6 +72,11 @@ def delay(retrier: Retrier, made: int) -> float:
         return longest
 
 
+def longest(retriers: Iterable[Retrier]) -> float:
+    """Most seconds that a retry of one of these may wait; 0 without any."""
+    return max((delay(retrier, max(0, retrier.max_attempts - 1)) for retrier in retriers), default=0.0)
+
+
 def _delay(retrier: Retrier, made: int, rng: Rng) -> float:
     full = delay(retrier, made)
     return rng.uniform(0, full) if retrier.jitter_strategy is JitterStrategy.FULL else full

@@ -90,7 +90,7 @@ def has(field: str) -> str:
 def value_at(value: Any, field: str) -> Any:
     """What stands at a path of a value's fields in the resource's spelling, None where a part is absent."""
     for name in field.split("."):
-        value = None if value is None else getattr(value, attribute(name))
+        value = None if value is None else getattr(value, attribute(name), None)
     return value
 
 

@@ -19,6 +19,7 @@ from maprun.model import (
     Model,
     OutputType,
     QueryLanguage,
+    RedriveFilter,
     ResultWriter,
     Retrier,
     Transformation,
@@ -52,6 +53,11 @@ def _at_most_all(spec: MapRunSpec) -> bool:
 
 def _is_decimal(value: object) -> bool:
     return isinstance(value, str) and not value.startswith("{%")
+
+
+def _ascends(numbers: str) -> bool:
+    first, last = map(int, numbers.split("-"))
+    return first <= last
 
 
 def _calls(field: str, called: str) -> Iterator[Rule[MapRunSpec]]:
@@ -182,12 +188,29 @@ _S3: Final = (
     ),
 )
 
+_REDRIVE_FILTER: Final = (
+    Rule[RedriveFilter](
+        "errorEquals",
+        "is required without indexes: a filter names errors, children or both",
+        lambda chosen: chosen.error_equals is not None or chosen.indexes is not None,
+        "has(self.errorEquals) || has(self.indexes)",
+    ),
+    Rule[RedriveFilter](
+        "indexes",
+        "must name the smaller number of a range first, as in 0-99",
+        lambda chosen: all(_ascends(part) for part in (chosen.indexes or "").split(",") if "-" in part),
+        "!has(self.indexes) || self.indexes.split(',').all(r, !r.contains('-')"
+        " || int(r.split('-')[0]) <= int(r.split('-')[1]))",
+    ),
+)
+
 RULES: Final[dict[type[Model], tuple[Rule[Any], ...]]] = {
     MapRunSpec: _SPEC,
     **READER_RULES,
     ItemProcessor: _ITEM_PROCESSOR,
     Retrier: _RETRIER,
     ResultWriter: _RESULT_WRITER,
+    RedriveFilter: _REDRIVE_FILTER,
     S3: _S3,
 }
 """What must hold of each struct of the model."""

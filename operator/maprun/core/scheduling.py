@@ -5,121 +5,76 @@ Rule 2: decisions are made of durable facts only. What is being written (`writin
 Rule 3: what is counted are items: an outcome gets the number of items in its child here, and nowhere else.
 Rule 4: a slot is free only when the attempt in it is gone: active and not yet reaped attempts together never exceed
         `limit`.
+Rule 5: children that wait for a retry are looked through only when one of them may be due.
+Rule 6: what was launched and has not started is withdrawn when it may not start any more.
+Rule 7: a clock that was set back lets no child wait longer than its retriers can ask for: farther off, it is due.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from heapq import nsmallest
-from itertools import islice
+from collections.abc import Iterator
+from heapq import merge, nsmallest
+from itertools import chain, islice
+from math import inf
 from typing import Final
 
 import msgspec
 
-from maprun.core import retrying, tolerance
+from maprun.core import retrying, verdicts
 from maprun.core.progress import Between, Progress
 from maprun.core.retrying import Rng
-from maprun.errors import TOLERANCE_CAUSE, Failure, Reason, StatesError
-from maprun.model import MapRunSpec
-from maprun.records import Attempt, ChildStatus, Outcome, PlanSeal, Record, Retry, RunStatus, Verdict
+from maprun.core.situation import Observation, PlanView, Situation, limit
+from maprun.errors import Failure, StatesError
+from maprun.records import Attempt, ChildStatus, Outcome, Record, Retry, Suspended
+
+__all__ = ["Decision", "Observation", "PlanView", "Situation", "decide", "limit"]
 
 MAX_LOST: Final = 20  # infrastructure losses of one child in a row, before they become its error
 LOST_DELAY_LIMIT: Final = 60.0  # seconds
 NO_RETRIER: Final = -1
 
 
-class Observation(msgspec.Struct, frozen=True):
-    """What a launcher sees of one run at a moment.
-
-    `active`: attempts that were started (or whose start is under way) and have not ended, child → attempt number.
-    `finished`: ended attempts that still exist (their Job is not deleted yet), each with its outcome (`retry` unset).
-    `waiting`: why nothing more can be started right now ("" when it can), in words for the user, e.g. a quota.
-    `refused`: the work can never start for a reason in the user's template; ends the run.
-    """
-
-    active: dict[int, int]
-    finished: tuple[Outcome, ...] = ()
-    waiting: str = ""
-    refused: Failure | None = None
-
-    @property
-    def children(self) -> set[int]:
-        """The children whose attempt exists."""
-        return {*self.active, *(outcome.child for outcome in self.finished)}
-
-
-class PlanView(msgspec.Struct, frozen=True):
-    """How far the plan is: `children` and `items` are durable; `seal` when reading ended well; `failure` when it did
-    not.
-    """
-
-    children: int = 0
-    items: int = 0
-    seal: PlanSeal | None = None
-    failure: Failure | None = None
-
-    @property
-    def total(self) -> int | None:
-        """Items of the whole dataset, None while it is being read."""
-        return self.seal.items if self.seal else None
-
-
 class Decision(msgspec.Struct, frozen=True):
-    """What to do now. `records` go to the journal; `wake_at` is when to decide again if nothing happens before."""
+    """What to do now. `records` go to the journal; `wake_at` is when to decide again if nothing happens before.
+
+    `withdraws` are launches that shall not start after all. `retry_at`: until then no retry is due that could start,
+    but for those that become known later.
+    """
 
     records: tuple[Record, ...] = ()
     launches: tuple[Attempt, ...] = ()
+    withdraws: tuple[Attempt, ...] = ()
     cancels: tuple[Attempt, ...] = ()
     reaps: tuple[Attempt, ...] = ()
     export: bool = False
     wake_at: float | None = None
+    retry_at: float = -inf
 
-
-class Situation(msgspec.Struct, frozen=True):
-    """Everything a decision depends on. `ceiling` is the operator's own bound on live children of a run, `items` tells
-    how many items are in the children that `seen` shows (1 where it does not tell).
-    """
-
-    spec: MapRunSpec
-    plan: PlanView
-    progress: Progress
-    seen: Observation
-    ceiling: int
-    now: float
-    writing: frozenset[Attempt] = frozenset()
-    verdict_writing: bool = False
-    items: Mapping[int, int] = {}
-
-    @property
-    def limit(self) -> int:
-        """Most live children."""
-        return limit(self.spec, self.ceiling)
-
-    def items_in(self, child: int) -> int:
-        """How many items are in a child that has begun."""
-        between = self.progress.between.get(child)
-        return between.items if between else self.items.get(child, 1)
-
-
-def limit(spec: MapRunSpec, ceiling: int) -> int:
-    """Most live children of a run: `maxConcurrency`, at most the operator's ceiling; 0 stands for the ceiling."""
-    return min(spec.concurrency or ceiling, ceiling)
+    def within(self, launches: int) -> Decision:
+        """The same with at most so many launches."""
+        if len(self.launches) <= launches:
+            return self
+        return msgspec.structs.replace(self, launches=self.launches[:launches], retry_at=-inf)
 
 
 def decide(at: Situation, rng: Rng) -> Decision:
     """The next step of a run. Calling it again without new facts decides the same, but for jitter."""
     progress = at.progress
     ended = progress.verdict is not None or at.verdict_writing
-    verdict = None if ended else _verdict(at)
+    verdict = None if ended else verdicts.verdict(at)
     records: list[Record] = [_settled(at, outcome, rng) for outcome in at.seen.finished if _is_new(at, outcome)]
     if progress.verdict is not None:
         records += _aborts(at)
     if verdict:
         records.append(verdict)
-    launches = () if ended or verdict else tuple(islice(_next_attempts(at), _free(at)))
+    elif not ended and _suspend_changes(at):
+        records.append(Suspended(at.now, at.spec.suspend))
+    stops = bool(ended or verdict or at.spec.suspend)
+    launches, retry_at = ((), at.retry_at) if stops or at.seen.held else _launches(at)
     return Decision(
         records=tuple(records),
         launches=launches,
+        withdraws=_withdraws(at, stops),
         cancels=tuple(
             Attempt(child, number)
             for child, number in at.seen.active.items()
@@ -127,24 +82,13 @@ def decide(at: Situation, rng: Rng) -> Decision:
         ),
         reaps=tuple(outcome.key for outcome in at.seen.finished if progress.settles(outcome.key)),
         export=_quiet(at) and not records,
-        wake_at=None if ended else _next_retry(at),
+        wake_at=None if ended or verdict else _wake_at(at, retry_at),
+        retry_at=retry_at,
     )
 
 
-def _verdict(at: Situation) -> Verdict | None:
-    """The run's end, if it is decided. The checks stand in the order in which they win."""
-    plan, progress = at.plan, at.progress
-    if at.seen.refused:
-        return Verdict(RunStatus.FAILED, at.now, at.seen.refused, Reason.INVALID_JOB_TEMPLATE)
-    if plan.failure:
-        return Verdict(RunStatus.FAILED, at.now, plan.failure)
-    if tolerance.breached(at.spec.failure_count, at.spec.percentage, progress.failed_items, plan.total):
-        return Verdict(
-            RunStatus.FAILED, at.now, Failure(StatesError.EXCEED_TOLERATED_FAILURE_THRESHOLD, TOLERANCE_CAUSE)
-        )
-    if plan.seal and len(progress.done) == plan.seal.children:
-        return Verdict(RunStatus.SUCCEEDED, at.now)
-    return None
+def _suspend_changes(at: Situation) -> bool:
+    return at.spec.suspend != (at.progress.suspended_at is not None) and not at.suspend_writing
 
 
 def _is_new(at: Situation, outcome: Outcome) -> bool:
@@ -200,33 +144,48 @@ def _aborts(at: Situation) -> Iterator[Outcome]:
             yield Outcome(child, number, ChildStatus.ABORTED, at.items_in(child), started=started, stopped=at.now)
 
 
-def _free(at: Situation) -> int:
-    return max(0, at.limit - len(at.seen.active) - len(at.seen.finished))
+def _withdraws(at: Situation, stops: bool) -> tuple[Attempt, ...]:
+    """All that is starting when the run stops, else what is beyond the limit, the last children first."""
+    starting = sorted(at.seen.starting & at.seen.active.keys())
+    beyond = max(0, len(at.seen.active) + len(at.seen.finished) - at.limit)
+    kept = 0 if stops else max(0, len(starting) - beyond)
+    return tuple(Attempt(child, at.seen.active[child]) for child in starting[kept:])
 
 
-def _next_attempts(at: Situation) -> Iterator[Attempt]:
-    """Attempts that may start now: due retries first, then children that never started, each in the order of the
-    items.
+def _launches(at: Situation) -> tuple[tuple[Attempt, ...], float]:
+    """Attempts to start now: due retries first, then children to be redriven, then those that never started, each in
+    the order of the items. And until when no other retry is due.
     """
-    taken = _taken(at)
-    due = (child for child, between in at.progress.between.items() if between.at <= at.now and child not in taken)
-    for child in nsmallest(_free(at), due):
-        yield Attempt(child, at.progress.attempts(child) + 1)
-    for child in _never_started(at):
-        if child not in taken:
-            yield Attempt(child, 1)
+    free, taken = at.free, at.taken
+    retries, retry_at = _retries(at, free, taken)
+    first = chain(_redone(at.progress), at.progress.never_started(at.plan.children))
+    children = islice(chain(retries, (child for child in first if child not in taken)), free)
+    return tuple(Attempt(child, at.progress.attempts(child) + 1) for child in children), retry_at
 
 
-def _never_started(at: Situation) -> Iterable[int]:
-    return (child for child in at.progress.done.missing(at.plan.children) if child not in at.progress.between)
+def _retries(at: Situation, free: int, taken: set[int]) -> tuple[list[int], float]:
+    """The first children whose retry is due, as many as are free, and until when no other one is."""
+    if not free or at.retry_at > at.now:
+        return [], at.retry_at
+    underway = at.underway  # each of these will be told of again, with what became of it
+    waiting = [(child, between.at) for child, between in at.progress.between.items() if child not in underway]
+    latest = at.now + max(LOST_DELAY_LIMIT, retrying.longest(at.spec.item_processor.retry))
+    due = [child for child, moment in waiting if not at.now < moment <= latest]
+    ready = nsmallest(free, (child for child in due if child not in taken))
+    later = min((moment for _, moment in waiting if at.now < moment <= latest), default=inf)
+    return ready, later if len(ready) == len(due) else at.now
 
 
-def _taken(at: Situation) -> set[int]:
-    return at.seen.children | {attempt.child for attempt in at.writing}
+def _redone(progress: Progress) -> Iterator[int]:
+    return merge(*(waiting.children for waiting in progress.redo.values()))
 
 
-def _next_retry(at: Situation) -> float | None:
-    return min((between.at for between in at.progress.between.values() if between.at > at.now), default=None)
+def _wake_at(at: Situation, retry_at: float) -> float | None:
+    """When a retry is due or the run's time is over, whichever comes first."""
+    moments = [retry_at] if at.now < retry_at < inf and not at.spec.suspend else []
+    if at.spec.timeout_seconds and at.progress.suspended_at is None:
+        moments.append(at.now + at.spec.timeout_seconds - at.progress.running_for(at.now))
+    return min(moments, default=None)
 
 
 def _quiet(at: Situation) -> bool:

@@ -1,7 +1,9 @@
 """Pods that do not start: what the kubelet or the scheduler says about it, and when that is the end of an attempt.
 
 Rule 1: waiting for a node is never a failure; a container that cannot be made is one, when it lasts.
-Rule 2: an image that ran for another child of the run exists: then it is this node that cannot pull it, and the
+Rule 2: a Job that somebody suspends (Kueue, before it admits it or to preempt it) has no pod, and waits as long as
+it takes; what became of its earlier pods means nothing.
+Rule 3: an image that ran for another child of the run exists: then it is this node that cannot pull it, and the
 attempt is lost, not failed.
 """
 
@@ -16,6 +18,8 @@ from maprun.core.resources import ContainerStatus, JobView, PodView, Waiting
 from maprun.errors import Failure, StatesError
 from maprun.records import ChildStatus, Outcome
 
+# The same words for each child: a user is told once, not with every Job that is admitted.
+SUSPENDED: Final = "children wait because their Jobs are suspended, for instance by Kueue"
 PATIENCE: Final = 60.0  # seconds that a kubelet may try to start a container before the attempt fails
 
 HOPELESS: Final = frozenset({"InvalidImageName"})
@@ -55,6 +59,11 @@ class StartTrouble(msgspec.Struct, frozen=True):
     cause: str
     hopeless: bool
     pull: bool
+
+
+def suspended(job: JobView | None) -> bool:
+    """True when the Job has no pods because somebody holds it."""
+    return job is not None and job.has("Suspended")
 
 
 def start_trouble(pod: PodView) -> StartTrouble | None:

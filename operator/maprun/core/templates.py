@@ -27,7 +27,6 @@ FIXED: Final[tuple[tuple[str, object, str], ...]] = (
     ("parallelism", 1, ONE_POD),
     ("podReplacementPolicy", "Failed", "leave it out; MapRun sets Failed"),
     ("ttlSecondsAfterFinished", None, "leave it out; MapRun deletes a Job as soon as its outcome is stored"),
-    ("suspend", False, "leave it out; a suspended Job would never start"),
 )
 
 

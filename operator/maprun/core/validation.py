@@ -17,7 +17,7 @@ from maprun.core import expressions
 from maprun.core.rule import NAME
 from maprun.core.rules import RULES
 from maprun.errors import Problem, SpecInvalid
-from maprun.fields import DECIMAL_OR_EXPRESSION, EXPRESSION
+from maprun.fields import CHILD_INDEXES, DECIMAL_OR_EXPRESSION, EXPRESSION
 from maprun.model import API_VERSION, KIND, MapRunSpec, Model
 
 
@@ -76,6 +76,7 @@ _WORDS: Final = {
 }
 
 _PATTERNS: Final = {
+    CHILD_INDEXES: "numbers and ranges of children, such as 0-99,205",
     EXPRESSION: "an integer, or with JSONata an expression in {% %}",
     DECIMAL_OR_EXPRESSION: (
         'an integer, a decimal string such as "2.5" with at most 6 places, or with JSONata an expression in {% %}'
