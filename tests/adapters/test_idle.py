@@ -31,7 +31,8 @@ def operator(cluster_fake: Cluster, helm: Path, tmp_path_factory: pytest.TempPat
     for name in (NAMESPACE, FINISHED, LIVE):
         cluster.kubectl("create", "namespace", name, check=False)  # that of the chart may be there: others use it too
     made = render(helm)
-    bind(cluster, NAMESPACE, [*made.of("ClusterRole"), *made.of("ClusterRoleBinding")])
+    roles = [each for each in made.of("ClusterRole") if each["metadata"]["name"] == "maprun-operator"]
+    bind(cluster, NAMESPACE, [*roles, *made.of("ClusterRoleBinding")])
     asyncio.run(fill(cluster))
     with OperatorProcess(folder, kubeconfig(cluster, NAMESPACE, folder), f"file://{folder}/state") as process:
         yield process

@@ -51,8 +51,7 @@ def main(arguments: Sequence[str]) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         cluster = stack.enter_context(started("fake"))
         live = stack.enter_context(watched(cluster, Path(program("prometheus")), folder, eager=False))
-        [up] = live.prometheus.query(f"process_start_time_seconds {OPERATOR}")
-        begin = up.points[-1][1]
+        begin = max(up.points[-1][1] for up in live.prometheus.query(f"process_start_time_seconds {OPERATOR}"))
         time.sleep(max(0.0, begin + seconds - time.time()))
         canvas = Canvas(live.prometheus, begin, begin + SKIPPED, time.time(), STEP)
         for name, rows in PICTURES.items():
