@@ -39,6 +39,7 @@ def operator(cluster_fake: Cluster, helm: Path, tmp_path_factory: pytest.TempPat
     cluster.kubectl("delete", "clusterrole,clusterrolebinding", "maprun-operator")
     for name in (FINISHED, LIVE):
         cluster.kubectl("delete", "namespace", name, "--wait=false")
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=60s")  # others make it anew
 
 
 async def fill(cluster: Cluster) -> None:
