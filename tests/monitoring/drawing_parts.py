@@ -34,6 +34,7 @@ NAMED: Final = {
     "red": "#f2495c",
     "orange": "#ff9830",
     "blue": "#5794f2",
+    "light-blue": "#8AB8FF",
     "gray": "#5f6570",
     "purple": "#b877d9",
     "text": TEXT,
