@@ -193,13 +193,16 @@ def registry_for(shared: Shared) -> kopf.OperatorRegistry:
         cancellation_timeout=STOP_SECONDS,
     )
     async def run(body: kopf.Body, memo: kopf.Memo, stopped: kopf.DaemonStopped, **_: Any) -> None:
-        """Ends only when it is stopped: kopf never starts one again that ended by itself."""
+        """Ends only when it is stopped, or its run is gone: kopf never starts one again that ended by itself."""
         memo.supervisor = Supervisor(shared, body)
         try:
-            await memo.supervisor.serve_until(stopped.wait())
+            unseen = await memo.supervisor.serve_until(stopped.wait())
         finally:
             del memo["supervisor"]
-        if "deletionTimestamp" in body.metadata:
+        if unseen:
+            log.info("%s/%s was deleted, as its status tells", body.metadata.namespace, body.metadata.name)
+            tidying.deleted(body)
+        elif "deletionTimestamp" in body.metadata:
             await tidying.at_once(body)
 
     if shared.settings.namespaces:

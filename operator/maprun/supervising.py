@@ -51,7 +51,10 @@ class Supervisor:
     def __init__(self, shared: Shared, body: Mapping[str, Any]) -> None:
         self._shared, self._body = shared, body
         self._run = lifecycle.run_ref(body)
-        self._reporter = ResourceReporter(shared.client, self._run, self._generation, lifecycle.status_of(body))
+        self._gone = asyncio.Event()
+        self._reporter = ResourceReporter(
+            *(shared.client, self._run, self._generation, lifecycle.status_of(body)), gone=self._gone.set
+        )
         self._needs = Needs(shared, self._run, self._begun, self._held)
         self._telemetry: TelemetryReporter | None = None
         self._engine: Engine | None = None
@@ -76,20 +79,23 @@ class Supervisor:
         if self._engine is not None:
             self._engine.wake()
 
-    async def serve_until(self, stop: Awaitable[object]) -> None:
+    async def serve_until(self, stop: Awaitable[object]) -> bool:
         """Serve the run until `stop` is there. Where nothing is wanted of the run any more, as its resource tells, what
-        is left to tell is told first.
+        is left to tell is told first. True when it ended because the resource is gone, which no watch had told.
         """
-        serving, stopping = asyncio.create_task(self.serve()), asyncio.ensure_future(stop)
+        serving = asyncio.create_task(self.serve())
+        stopping, leaving = asyncio.ensure_future(stop), asyncio.create_task(self._gone.wait())
         try:
-            await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((serving, stopping, leaving), return_when=asyncio.FIRST_COMPLETED)
             if serving.done():
                 serving.result()
             if not lifecycle.wanted(self._body):
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self.idle.wait(), IDLE_SECONDS)
+            return self._gone.is_set() and not stopping.done()
         finally:
             stopping.cancel()
+            leaving.cancel()
             await _cancelled(serving)
 
     async def serve(self) -> None:

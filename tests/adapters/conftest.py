@@ -7,8 +7,23 @@ from contextlib import closing
 
 import pytest
 
+from tests.adapters.job_runs import install
 from tests.adapters.operator_runs import Buckets
-from tests.cluster import Cluster
+from tests.cluster.cluster import Cluster
+from tests.cluster.s3 import S3Server
+
+
+@pytest.fixture(scope="module")
+def cluster(cluster_fake: Cluster) -> Cluster:
+    """The fake cluster, with the CRD."""
+    return install(cluster_fake)
+
+
+@pytest.fixture(scope="module")
+def server(cluster: Cluster) -> S3Server:
+    """Its S3 server."""
+    assert cluster.s3 is not None
+    return cluster.s3
 
 
 @pytest.fixture

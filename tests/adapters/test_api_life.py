@@ -22,7 +22,6 @@ from maprun.core.children import job_for
 from maprun.core.validation import parse
 from maprun.model import RunRef
 from maprun.records import Attempt, Batch
-from tests.adapters.job_runs import install
 from tests.cluster.cluster import Cluster
 from tests.operator_process import eventually
 from tests.spec_cases import JOB, Json, processor, resource
@@ -37,12 +36,6 @@ TIME: Final = "2026-01-02T03:04:05Z"
 
 Kubectl = Callable[..., tuple[int, str]]
 """Arguments, and what to read from standard input: the exit code, and all that was printed."""
-
-
-@pytest.fixture(scope="module")
-def cluster(cluster_fake: Cluster) -> Cluster:
-    """The cluster, with the CRD."""
-    return install(cluster_fake)
 
 
 @pytest.fixture(scope="module")

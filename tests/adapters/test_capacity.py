@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import pytest
-
-from tests.adapters.job_runs import install
 from tests.adapters.operator_runs import (
     MERGE_PATCH,
     Json,
@@ -39,11 +36,6 @@ ENDS_SECONDS: Final = 120.0
 SHORT: Final = {"duration": "0.3s", "message": "1"}
 HANG: Final = {"outcome": "hang"}
 RUN_UID: Final = "maprun.dev/run-uid"
-
-
-@pytest.fixture(scope="module")
-def cluster(cluster_fake: Cluster) -> Cluster:
-    return install(cluster_fake)
 
 
 @dataclass

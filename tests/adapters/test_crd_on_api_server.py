@@ -14,7 +14,6 @@ from kubernetes import client, config
 
 from maprun.model import GROUP, MUTABLE, PLURAL, VERSION
 from maprun.model_status import Counts
-from tests.adapters.job_runs import install
 from tests.cluster.cluster import Cluster
 from tests.spec_cases import BAD, EDITS, GOOD, Case, Edit, Json, get_object, listing, resource
 
@@ -45,12 +44,6 @@ class Server:
 
     def delete(self, name: str) -> None:
         self._api.delete_namespaced_custom_object(**self._where, name=name)
-
-
-@pytest.fixture(scope="module")
-def cluster(cluster_fake: Cluster) -> Cluster:
-    """The cluster, with the CRD."""
-    return install(cluster_fake)
 
 
 @pytest.fixture(scope="module")

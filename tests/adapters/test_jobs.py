@@ -21,7 +21,6 @@ from tests.adapters.job_runs import (
     RUNS,
     Running,
     connected,
-    install,
     operator,
     resource,
     running,
@@ -36,11 +35,6 @@ LARGE = b'"' + b"x" * 200_000 + b'"'
 
 def empty(names: list[str]) -> bool:
     return not names
-
-
-@pytest.fixture(scope="module")
-def cluster(cluster_fake: Cluster) -> Cluster:
-    return install(cluster_fake)
 
 
 @asynccontextmanager

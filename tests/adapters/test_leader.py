@@ -18,7 +18,6 @@ from typing import Final
 
 import pytest
 
-from tests.adapters.job_runs import install
 from tests.adapters.operator_runs import Buckets, Json, Run, Seen, secret_of, spaces, until, verdict, watching
 from tests.adapters.test_operator_kill import (
     Scene,
@@ -40,17 +39,6 @@ RELEASED_SECONDS: Final = 5.0  # less than it takes to run out
 ENDS_SECONDS: Final = 120.0
 AWAY_SECONDS: Final = 20.0
 STANDBY_ENDS_SECONDS: Final = 3.0
-
-
-@pytest.fixture(scope="module")
-def cluster(cluster_fake: Cluster) -> Cluster:
-    return install(cluster_fake)
-
-
-@pytest.fixture(scope="module")
-def server(cluster: Cluster) -> S3Server:
-    assert cluster.s3 is not None
-    return cluster.s3
 
 
 @dataclass

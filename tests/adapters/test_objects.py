@@ -12,15 +12,10 @@ from maprun.adapters.objects import RunEvent, check_job, create_event, patch_sta
 from maprun.core.children import job_for
 from maprun.model import RunRef
 from maprun.records import Attempt, Batch
-from tests.adapters.job_runs import NAMESPACE, RUNS, connected, install, resource, spec_of
+from tests.adapters.job_runs import NAMESPACE, RUNS, connected, resource, spec_of
 from tests.cluster.cluster import Cluster
 
 AT = 1790204325.25
-
-
-@pytest.fixture(scope="module")
-def cluster(cluster_fake: Cluster) -> Cluster:
-    return install(cluster_fake)
 
 
 @pytest.fixture

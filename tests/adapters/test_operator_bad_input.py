@@ -13,7 +13,6 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from maprun.adapters.cluster import ApiError
-from tests.adapters.job_runs import install
 from tests.adapters.operator_runs import (
     Buckets,
     Event,
@@ -235,13 +234,6 @@ ENDS: Final = (
         ttlSecondsAfterFinished=5,
     ),
 )
-
-
-@pytest.fixture(scope="module")
-def server(cluster_fake: Cluster) -> S3Server:
-    install(cluster_fake)
-    assert cluster_fake.s3 is not None
-    return cluster_fake.s3
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from typing import Final
 
 import pytest
 
-from tests.adapters.job_runs import install
 from tests.adapters.operator_runs import (
     Buckets,
     Json,
@@ -49,17 +48,6 @@ ENDS_SECONDS: Final = 90.0
 STOP_SECONDS: Final = 5.0
 FLAKY: Final = {"failing-attempts": "1", "message": '{"done":true}', "duration": "0.3s"}
 RETRY: Final = [{"errorEquals": ["States.ALL"], "intervalSeconds": 1, "maxAttempts": 2}]
-
-
-@pytest.fixture(scope="module")
-def cluster(cluster_fake: Cluster) -> Cluster:
-    return install(cluster_fake)
-
-
-@pytest.fixture(scope="module")
-def server(cluster: Cluster) -> S3Server:
-    assert cluster.s3 is not None
-    return cluster.s3
 
 
 @dataclass

@@ -216,6 +216,12 @@ SCENARIOS: Final = (
     Scenario(
         "Life of a run", "crashes while a run is suspended and resumed", "SIGKILL behind two steps of each", "the proof"
     ),
+    Scenario(
+        "Life of a run",
+        "a run is deleted, and no watch tells",
+        "the watch of runs falls silent; without a finalizer, as in an install for some namespaces",
+        "the next status finds no resource: no Job, pod or state is left",
+    ),
 )
 BY_NAME: Final = {each.name: each for each in SCENARIOS}
 tested: set[str] = set()

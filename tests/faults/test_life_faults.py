@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from tests.adapters.operator_runs import Json, Run, condition
+from maprun.adapters.stores import open_store
+from tests.adapters.operator_runs import Json, Run, condition, until
 from tests.faults.parts import ENDS_SECONDS, Parts, redriven
+from tests.faults.proxy import Hushed, Rule
 from tests.faults.scenarios import scenario
 
 FAILING: Final = {"failing-attempts": "1", "message": '{"done":true}', "duration": "0.3s"}
@@ -77,3 +79,26 @@ async def test_crashes_around_a_suspension(parts: Parts, tmp_path: Path) -> None
         await at.crash(18, 7)
         at.operator.start()
         await at.proved(run, like)
+
+
+@scenario("a run is deleted, and no watch tells")
+async def test_a_deletion_is_not_seen(parts: Parts, tmp_path: Path) -> None:
+    async with parts.stage(tmp_path, "unseen", api=parts.api) as at:
+        silent = Rule(Hushed(0), "GET", "mapruns.*watch=(1|true)")
+        parts.api.add(silent)
+        run = await at.create(pod=HANGING, maxConcurrency=LIVE)  # listed when the operator starts
+        await at.ready()
+        await run.until(running(LIVE), ENDS_SECONDS)
+        assert "finalizers" not in (await run.get())["metadata"]
+        store = open_store(f"{at.state}/{at.space.name}")
+        assert [*store.folders()] == [f"{run.name}-{run.uid}/"]
+        await run.delete()
+
+        async def nothing_is_left() -> bool:
+            return not at.jobs.live(run) and not at.pods.live(run) and not [*store.list()]
+
+        await until(nothing_is_left, ENDS_SECONDS, lambda: at.operator.log)
+        assert silent.met
+        assert at.operator.alive
+        assert "was deleted, as its status tells" in at.operator.log
+        assert "Traceback" not in at.operator.log

@@ -203,6 +203,48 @@ def test_delete_takes_empty_folders_and_leftovers_with_it(store: DirectoryStore,
     store.create("a/b/key", b"again")
 
 
+def test_a_delete_leaves_what_somebody_else_is_writing(store: DirectoryStore, tmp_path: Path) -> None:
+    other = DirectoryStore(tmp_path / "store")
+
+    def chunks() -> Iterator[bytes]:
+        yield b"one "
+        other.delete("a/b/key")
+        yield b"two"
+
+    store.create("a/b/key", b"")
+    store.write("a/b/stream", chunks(), "text/plain")
+    assert store.read("a/b/stream") == b"one two"
+    assert files(tmp_path / "store") == ["a", "a/b", "a/b/stream"]
+
+
+def test_writers_and_deleters_of_one_folder_never_disturb_each_other(store: DirectoryStore, tmp_path: Path) -> None:
+    """As when two operators start at once, and each tries the store."""
+    failed: list[StoreError] = []
+    start = threading.Barrier(4)
+
+    def work(number: int) -> None:
+        own = DirectoryStore(tmp_path / "store")
+        start.wait()
+        try:
+            for turn in range(150):
+                key = f"a/b/{number}-{turn}"
+                own.create(key, b"first")
+                with pytest.raises(AlreadyExists):
+                    own.create(key, b"second")
+                own.write(key, [b"third"], "text/plain")
+                own.delete(key)
+        except StoreError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert files(tmp_path / "store") == []
+
+
 def test_an_object_is_read_in_the_version_that_was_asked_for(store: DirectoryStore) -> None:
     store.create("key", b"data")
     first = store.open("key")

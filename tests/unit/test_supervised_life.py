@@ -137,6 +137,23 @@ async def test_an_abort_stops_the_children_of_a_run_whose_secret_is_missing(oper
     assert not served.supervisor.idle.is_set(), "its results are still to be written"
 
 
+async def test_a_run_whose_resource_is_gone_is_served_no_more(operator: Operator) -> None:
+    served = Served(operator)
+    await until(lambda: operator.api.jobs() == ["run-0-1"], 20)
+    operator.api.gone = True
+    await operator.api.remove("jobs", "run-0-1")  # as the garbage collector does
+    async with asyncio.timeout(20):
+        assert await operator.supervising
+    assert not served.supervisor.idle.is_set()
+
+
+async def test_a_run_that_is_stopped_is_not_taken_for_one_that_is_gone(operator: Operator) -> None:
+    served = Served(operator)
+    await until(lambda: operator.api.jobs() == ["run-0-1"], 20)
+    served.stop.set()
+    assert not await operator.supervising
+
+
 async def test_an_edit_that_asks_for_a_redrive_drives_an_ended_run_again(operator: Operator) -> None:
     served = Served(operator)
     await served.job("run-0-1", 1)

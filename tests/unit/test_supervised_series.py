@@ -30,9 +30,14 @@ TEMPLATE = {"spec": {"template": {"spec": {"containers": [{"name": "main", "imag
 
 
 class Api(FakeApi):
-    """Takes every status, and every trial of a Job."""
+    """Takes every trial of a Job, and every status, until the run is `gone`."""
+
+    gone = False
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
+        if "/mapruns/" in request.path and self.gone:
+            told = {"kind": "Status", "reason": "NotFound", "message": "run not found", "details": {"name": "run"}}
+            return web.json_response(told | {"code": 404}, status=404)
         if "/mapruns/" in request.path or "dryRun" in request.query:
             return web.json_response({})
         return await super().answer(request)

@@ -4,11 +4,14 @@ Rule 1: what a call promised to write survives a power cut: file and directory a
 Rule 2: a reader never sees half an object: contents appear under their name complete, or not at all.
 Rule 3: a key never leads out of the root: no `..`, no empty part, no absolute path, no NUL.
 Rule 4: as on S3 there are no folders: they appear with the first key inside and vanish with the last.
+Rule 5: several processes may use one directory: no one's folder or half-written file is taken away while it writes. A
+        writer holds a lock on its file, and a crash lets go of it.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import stat
@@ -23,6 +26,7 @@ from maprun.ports import ObjectInfo, Reading
 
 CHUNK: Final = 1 << 18  # bytes of one read
 TEMPORARY: Final = ".maprun-tmp-"  # files that are being written; never listed
+CLAIMS: Final = 100  # tries to write into a folder that others remove
 FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 RETRYABLE: Final = FULL | {errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ETIMEDOUT}
 
@@ -72,7 +76,7 @@ class DirectoryStore:
                 except FileExistsError:
                     if path.is_dir() or path.read_bytes() != data:
                         raise
-            _sync_directory(path.parent)
+                _sync_directory(path.parent)
 
     def write(self, key: str, chunks: Iterable[bytes], content_type: str) -> int:
         """Write or replace by a rename; returns the size in bytes. `content_type` has no place in a directory."""
@@ -82,7 +86,8 @@ class DirectoryStore:
                 size = sum(file.write(chunk) for chunk in chunks)
                 _sync(file)
                 os.replace(temporary, path)
-            _sync_directory(path.parent)
+                with suppress(FileNotFoundError):  # deleted since, and the folder with it
+                    _sync_directory(path.parent)
             return size
 
     def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
@@ -148,27 +153,26 @@ class DirectoryStore:
 
     @contextmanager
     def _temporary(self, path: Path) -> Iterator[tuple[BinaryIO, Path]]:
-        temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
         try:
-            _make(path.parent)
+            file, temporary = _claimed(path.parent)
         except (FileExistsError, NotADirectoryError):
             raise StoreError(f"{self._title}: a part of {path} is a file, so nothing can lie below it") from None
         try:
-            with temporary.open("xb") as file:
+            with file:
                 yield file, temporary
         finally:
             temporary.unlink(missing_ok=True)
 
     def _prune(self, directory: Path) -> None:
-        """Remove empty folders upwards; one that an interrupted write left its file in goes with it."""
+        """Remove empty folders upwards; what an interrupted write left goes with them."""
         with suppress(OSError):
             while directory != self._root:
                 names = os.listdir(directory)
                 if not all(name.startswith(TEMPORARY) for name in names):
                     return
                 for name in names:
-                    (directory / name).unlink()
-                directory.rmdir()
+                    _discard(directory / name)
+                directory.rmdir()  # refused while somebody writes there
                 directory = directory.parent
 
     @contextmanager
@@ -256,15 +260,37 @@ def _ordered(directory: bytes) -> list[tuple[bytes, os.DirEntry[bytes]]]:
         return sorted((pair for pair in names if not pair[0].startswith(hidden)), key=lambda pair: pair[0])
 
 
+def _claimed(directory: Path) -> tuple[BinaryIO, Path]:
+    """A new file to write, in a directory that is made if need be, and that stays as long as the file is open."""
+    for _ in range(CLAIMS):
+        temporary = directory / f"{TEMPORARY}{secrets.token_hex(8)}"
+        with suppress(FileNotFoundError):  # somebody removed the last key of the directory meanwhile
+            _make(directory)
+            file = temporary.open("xb")
+            with suppress(OSError):  # a file system without locks: then nobody takes the file away either
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if temporary.exists():
+                return file, temporary
+            file.close()
+    raise StoreUnavailable(f"directory {directory}: it is gone each time that it is made")
+
+
+def _discard(temporary: Path) -> None:
+    """Remove a file that nobody writes any more."""
+    with temporary.open("rb") as file, suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        temporary.unlink()
+
+
 def _make(directory: Path) -> None:
-    """Make the directory and those above it, each synced into its parent."""
+    """Make the directory and those above it, each synced into its parent. `FileNotFoundError`: others removed it."""
     if directory.is_dir():
         return
     _make(directory.parent)
     with suppress(FileExistsError):
         directory.mkdir()
         _sync_directory(directory.parent)
-    if not directory.is_dir():
+    if not stat.S_ISDIR(directory.stat().st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
 
 

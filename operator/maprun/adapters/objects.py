@@ -84,7 +84,8 @@ async def patch_status(client: ClusterClient, run: RunRef, status: dict[str, Any
             raise
         known = msgspec.json.decode(await client.request("GET", path), type=_Known)
         if known.metadata.uid != run.uid:
-            raise ApiError(404, "NotFound", f"MapRun {run.name} is another run by now") from error
+            message = f"MapRun {run.name} is another run by now"
+            raise ApiError(404, "NotFound", message, details={"name": run.name}) from error
         if known.status:
             raise
         await _patch(client, run, path, [{"op": "add", "path": "/status", "value": status}])

@@ -39,12 +39,19 @@ log = logging.getLogger("maprun")
 class ResourceReporter:
     """Fulfils `ports.Reporter` for one run, and tells what happens to it outside of an engine.
 
-    `generation` gives the resource's newest generation, `known` is the status that it has. Make it inside an event
-    loop.
+    `generation` gives the resource's newest generation, `known` is the status that it has. `gone` is called when the
+    API server says that there is no such resource. Make it inside an event loop.
     """
 
-    def __init__(self, client: ClusterClient, run: RunRef, generation: Callable[[], int], known: Json) -> None:
-        self._client, self._run, self._generation, self._known = client, run, generation, known
+    def __init__(
+        self,
+        client: ClusterClient,
+        run: RunRef,
+        generation: Callable[[], int],
+        known: Json,
+        gone: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._client, self._run, self._generation, self._known, self._gone = client, run, generation, known, gone
         self._looked = generation()
         self._told: Snapshot | None = None
         self._newest: Snapshot | None = None
@@ -172,6 +179,8 @@ class ResourceReporter:
             if error.status != 404 and not self._away:  # told once, not with every try
                 log.warning("%s/%s: the status cannot be written yet: %s", self._run.namespace, self._run.name, error)
             self._away = error.status != 404
+            if not self._away and error.details.get("name") == self._run.name:  # and not a kind that is not served
+                self._gone()
             return not self._away
         self._away = False
         return True

@@ -30,6 +30,16 @@ Replace = Annotated[
         "--set", metavar="FIELD=VALUE", help="Replace a field of the spec: maxConcurrency=5. May be repeated."
     ),
 ]
+Namespaces = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--namespace", "-n", envvar="MAPRUN_NAMESPACES", help="Namespace of runs; may be repeated. Default: all."
+    ),
+]
+Kubeconfig = Annotated[
+    str | None, typer.Option(help="Path of a kubeconfig. Default: as kubectl finds it; in a pod, its ServiceAccount.")
+]
+Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig. Default: the current one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the status object, as in the cluster, and nothing else.")]
 
 
@@ -86,12 +96,7 @@ def validate(file: File, replace: Replace = None) -> None:
 
 @app.command()
 def operator(
-    namespace: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--namespace", "-n", envvar="MAPRUN_NAMESPACES", help="Namespace to watch; may be repeated. Default: all."
-        ),
-    ] = None,
+    namespace: Namespaces = None,
     state: Annotated[
         str,
         typer.Option(
@@ -145,11 +150,8 @@ def operator(
     port: Annotated[
         int, typer.Option(envvar="MAPRUN_PORT", min=1, max=65_535, help="Port of /metrics, /healthz, /readyz.")
     ] = 8080,
-    kubeconfig: Annotated[
-        str | None,
-        typer.Option(help="Path of a kubeconfig. Default: as kubectl finds it; in a pod, its ServiceAccount."),
-    ] = None,
-    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig. Default: the current one.")] = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
 ) -> None:
     """Run the operator: watch MapRuns on a cluster and drive them."""
     from maprun.cli import operate
@@ -175,12 +177,7 @@ def operator(
 
 @app.command()
 def leave(
-    namespace: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--namespace", "-n", envvar="MAPRUN_NAMESPACES", help="Namespace of runs; may be repeated. Default: all."
-        ),
-    ] = None,
+    namespace: Namespaces = None,
     lease: Annotated[
         str,
         typer.Option(
@@ -189,11 +186,8 @@ def leave(
             help="Lease of the operators; it is taken for a minute, so that they stop. Default: none is taken.",
         ),
     ] = "",
-    kubeconfig: Annotated[
-        str | None,
-        typer.Option(help="Path of a kubeconfig. Default: as kubectl finds it; in a pod, its ServiceAccount."),
-    ] = None,
-    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig. Default: the current one.")] = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
 ) -> None:
     """Before an uninstallation: stop the operator and let go of its runs, so that they can be deleted without it."""
     from maprun.cli import operate
