@@ -88,7 +88,7 @@ class Canvas:
         (name, series), *_ = self._asked(panel) or [("none", Series({}, [(self._end, float("nan"))]))]
         value = series.points[-1][1]
         if panel["options"].get("textMode") == "name":
-            axes.text(0.5, 0.42, name, ha="center", va="center", fontsize=15, color=TEXT, transform=axes.transAxes)
+            _centred(axes, 0.42, name, 15, TEXT)
             return
         colour = reached(defaults.get("thresholds"), value)
         if len(series.points) > 1:
@@ -98,7 +98,7 @@ class Canvas:
             axes.set_ylim(0, max(1e-9, *series.finite) * 2.6)
             axes.margins(x=0)
         text = written(value, defaults["unit"])
-        axes.text(0.5, 0.55, text, ha="center", va="center", fontsize=21, color=colour, transform=axes.transAxes)
+        _centred(axes, 0.55, text, 21, colour)
 
     def _timeseries(self, axes: Axes, panel: Json) -> None:
         defaults = panel["fieldConfig"]["defaults"]
@@ -181,6 +181,15 @@ class Canvas:
                     _cell(axes, (x, y, width, height), values[key], units[titles[key]], bar=titles[key] in bars)
         for row in range(1, len(lines) + 1):
             axes.axhline(1 - height * row, color=EDGE, lw=0.7)
+
+
+def _centred(axes: Axes, height: float, text: str, size: float, colour: str) -> None:
+    """The text in so many points, or in less where it would be wider than the panel, as Grafana writes it."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    points = axes.get_window_extent().width * 72 / figure.dpi
+    size = min(size, points / (0.65 * max(1, len(text))))
+    axes.text(0.5, height, text, ha="center", va="center", fontsize=size, color=colour, transform=axes.transAxes)
 
 
 def name_of(legend: str, labels: Mapping[str, str]) -> str:
