@@ -65,7 +65,7 @@ verify: $(DEV) ## Fail when something generated is old, or a layer is broken
 	@"$$(cat .venv/.uv)" lock --check --quiet || { echo "uv.lock does not match pyproject.toml: run 'uv lock'"; exit 1; }
 	@.venv/bin/lint-imports --no-logo
 
-programs: $(DEV) ## Build the test cluster's programs, once (about 15 minutes on 2 cores from nothing)
+programs: $(DEV) ## Build the test cluster's programs, once (about 20 minutes on 2 cores from nothing)
 	@echo "== Programs of the test cluster ($(NODES) nodes)"
 	@$(PY) -m tests.cluster build --nodes $(NODES)
 

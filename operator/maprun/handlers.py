@@ -14,6 +14,7 @@ import gc
 import logging
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final, NoReturn
 
@@ -40,6 +41,7 @@ from maprun.tidying import Tidying
 EXIT_SECONDS: Final = 12.0  # more than all of it takes; kopf looks at a run that takes longer only much later
 STOP_SECONDS: Final = 10.0  # then kopf cancels it
 LISTED: Final = 50  # runs of one answer at the start: what an ended one leaves is small, but it comes whole
+THREADS: Final = 32  # that wait for the state store; Python's own number is 6 in a pod with 2 processors
 SILENCE_SECONDS: Final = 60.0  # without an answer of the API server, until /readyz says so
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -64,6 +66,7 @@ def main(settings: OperatorSettings) -> None:
 
 async def operate(settings: OperatorSettings) -> None:
     """The operator, as one coroutine. With a Lease it stands by until it leads, and releases the Lease in the end."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "store"))
     registry = CollectorRegistry()
     telemetry = Telemetry(registry)
     observer = telemetry.health

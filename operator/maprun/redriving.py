@@ -1,6 +1,6 @@
 """Begins a redrive: finds in the journal what runs again; which that is, is said in core/choosing.py.
 
-Rule 1: one pass over the journal, in a thread.
+Rule 1: one pass over the journal, in a thread of its own.
 Rule 2: an unreachable store is tried again for ever.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, Protocol
 
+from maprun.adapters.threads import apart
 from maprun.core import choosing
 from maprun.core.progress import Progress
 from maprun.errors import StoreUnavailable
@@ -38,7 +39,7 @@ class JournalRedriver:
         work = partial(self._redriven, progress, spec, at)
         while True:
             try:
-                record = await asyncio.to_thread(work)
+                record = await apart(work)
             except StoreUnavailable as error:
                 self._trouble(f"the redrive cannot begin yet: {error}")
                 await asyncio.sleep(RETRY_SECONDS)

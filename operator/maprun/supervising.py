@@ -22,10 +22,11 @@ from maprun.adapters.cluster import ApiError
 from maprun.adapters.jobs import JobsLauncher
 from maprun.adapters.reporting import Reporters, ResourceReporter
 from maprun.adapters.telemetry_runs import TelemetryReporter
-from maprun.core import lifecycle, validation
+from maprun.core import lifecycle
 from maprun.core.status import Snapshot
 from maprun.engine import Engine
-from maprun.errors import Fenced, Held, Reason, RunFailed, SpecInvalid, StatesError, StoreError
+from maprun.errors import Fenced, Held, Reason, RunFailed, StatesError, StoreError
+from maprun.live_spec import LiveSpec
 from maprun.model import MapRunSpec
 from maprun.preparing import Needs, Shared
 from maprun.running import Home, engine_for
@@ -51,15 +52,15 @@ class Supervisor:
     def __init__(self, shared: Shared, body: Mapping[str, Any]) -> None:
         self._shared, self._body = shared, body
         self._run = lifecycle.run_ref(body)
+        self._live = LiveSpec(body, self._wake)
         self._gone = asyncio.Event()
         self._reporter = ResourceReporter(
-            *(shared.client, self._run, self._generation, lifecycle.status_of(body)), gone=self._gone.set
+            *(shared.client, self._run, lambda: self._live.generation, lifecycle.status_of(body)), gone=self._gone.set
         )
         self._needs = Needs(shared, self._run, self._begun, self._held)
         self._telemetry: TelemetryReporter | None = None
         self._engine: Engine | None = None
-        self._spec: tuple[int, MapRunSpec] | None = None
-        self._looked_at = self._generation()
+        self._looked_at = lifecycle.generation_of(body)
         self._edited = asyncio.Event()
         self._fenced = False
         self._pauses = _growing(*RESTART_SECONDS)
@@ -69,11 +70,12 @@ class Supervisor:
 
     def changed(self) -> None:
         """The resource changed: what may be changed in the spec takes effect now."""
-        if self._generation() == self._looked_at:
+        generation = lifecycle.generation_of(self._body)
+        if generation == self._looked_at:
             return
-        self._looked_at = self._generation()
+        self._looked_at = generation
         self._edited.set()
-        self._wake()
+        self._live.edited()
 
     def _wake(self) -> None:
         if self._engine is not None:
@@ -130,7 +132,7 @@ class Supervisor:
         self._edited.clear()
         try:
             self._check_aborted()
-            spec = validation.parse(self._body)
+            spec = await self._live.read()
             if not self._begun():
                 await self._needs.check_template(spec)
             frozen = await self._needs.frozen(spec)
@@ -205,7 +207,7 @@ class Supervisor:
     async def _still(self, frozen: MapRunSpec, home: Home) -> bool:
         """True when the same is missing as in `home`."""
         try:
-            found, _ = await self._needs.supplies(frozen, self._live_spec().redrives)
+            found, _ = await self._needs.supplies(frozen, self._live.newest.redrives)
         except (ApiError, StoreError):
             return True
         return found == home
@@ -220,11 +222,11 @@ class Supervisor:
             self._engine = engine_for(
                 self._run,
                 frozen,
-                self._live_spec,
+                lambda: self._live.newest,
                 home,
                 JobsLauncher(
                     *(self._run, frozen, shared.watch, shared.client, shared.budget),
-                    labels=self._body["metadata"].get("labels") or {},
+                    labels=lambda: self._body["metadata"].get("labels") or {},
                 ),
                 Reporters(self._reporter, self._telemetry),
                 ceiling=shared.settings.ceiling,
@@ -237,25 +239,8 @@ class Supervisor:
             self._engine = None
             await self._reporter.close()
 
-    def _live_spec(self) -> MapRunSpec:
-        """The spec as it is now; an edit that does not parse leaves the last good one in force."""
-        generation, known = self._generation(), self._spec
-        if known is not None and known[0] == generation:
-            return known[1]
-        try:
-            spec = validation.parse(self._body)
-        except SpecInvalid as error:
-            assert known is not None, "the spec was parsed before the engine started"
-            log.warning("%s: ignoring an edit: %s", self._name, error)
-            spec = known[1]
-        self._spec = generation, spec
-        return spec
-
     def _begun(self) -> bool:
         return lifecycle.begun(self._body)
-
-    def _generation(self) -> int:
-        return lifecycle.generation_of(self._body)
 
     @property
     def _name(self) -> str:

@@ -122,6 +122,8 @@ def _build(options: argparse.Namespace) -> None:
         say(str(path))
     for tool in binaries.tools(options.nodes):
         say(str(binaries.tool(tool)))
+    if options.nodes in ("fake", "both"):
+        say(str(binaries.kueue()))
     if real:
         for archive in images.standard():
             say(str(archive.path))

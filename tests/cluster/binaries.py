@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import go_toolchain
-from .paths import ClusterError, cache_dir, locked, say
+from .commands import run
+from .paths import HERE, ClusterError, cache_dir, locked, say
 from .state import Nodes
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
@@ -48,6 +49,8 @@ KWOK = Tool("kwok", "sigs.k8s.io/kwok/cmd/kwok", "v0.7.0", "about 2.5 minutes")
 HELM = Tool("helm", "helm.sh/helm/v3/cmd/helm", "v3.22.0", "about 2 minutes")
 VERSITYGW = Tool("versitygw", "github.com/versity/versitygw/cmd/versitygw", "v1.8.0", "about 1.5 minutes")
 TOXIPROXY = Tool("toxiproxy-server", "github.com/Shopify/toxiproxy/v2/cmd/server", "v2.12.0", "about 15 seconds")
+KUEUE = "sigs.k8s.io/kueue"
+_KUEUE_MODULE = HERE / "go-kueue"
 
 
 def needed(nodes: Nodes) -> tuple[str, ...]:
@@ -107,22 +110,36 @@ def tool(wanted: Tool) -> Path:
     return _build_tool(wanted) / wanted.name
 
 
+def kueue() -> Path:
+    """A folder with `kueue`, the controller of Kueue, and `kueue.yaml`, what its own installation makes."""
+    return _build_kueue()
+
+
+def missing_kueue() -> list[str]:
+    return [] if _kueue_folder().exists() else ["Kueue"]
+
+
 def pause() -> Path:
     """The static program that holds a pod's namespaces."""
     return _build_kubernetes() / "pause"
 
 
 def _kubernetes_folder() -> Path:
-    return cache_dir() / "binaries" / f"kubernetes-{_kubernetes_version()}-{_module_hash()}"
+    version = _required("k8s.io/kubernetes", go_toolchain.MODULE)
+    return cache_dir() / "binaries" / f"kubernetes-{version}-{_module_hash(go_toolchain.MODULE)}"
+
+
+def _kueue_folder() -> Path:
+    return cache_dir() / "binaries" / f"kueue-{_required(KUEUE, _KUEUE_MODULE)}-{_module_hash(_KUEUE_MODULE)}"
 
 
 def _tool_folder(wanted: Tool) -> Path:
     return cache_dir() / "binaries" / f"{wanted.name}-{wanted.version}-{platform.machine()}"
 
 
-def _kubernetes_version() -> str:
-    """`v1.36.3`, from the module."""
-    found = re.search(r"^\tk8s\.io/kubernetes (v\S+)", (go_toolchain.MODULE / "go.mod").read_text(), re.MULTILINE)
+def _required(what: str, module: Path) -> str:
+    """The version of it that a module of ours asks for, `v1.36.3`."""
+    found = re.search(rf"^(?:require |\t){re.escape(what)} (v\S+)", (module / "go.mod").read_text(), re.MULTILINE)
     assert found is not None
     return found[1]
 
@@ -130,7 +147,7 @@ def _kubernetes_version() -> str:
 def _build_kubernetes() -> Path:
     def build(go: Path, folder: Path) -> None:
         version = "k8s.io/component-base/version"
-        full = _kubernetes_version()
+        full = _required("k8s.io/kubernetes", go_toolchain.MODULE)
         major, minor, _ = full.removeprefix("v").split(".")
         numbers = {"gitVersion": full, "gitMajor": major, "gitMinor": minor}
         # Without these numbers kubectl cannot parse the server's version.
@@ -153,12 +170,24 @@ def _build_tool(wanted: Tool) -> Path:
     return _built(_tool_folder(wanted), wanted.build_time, build)
 
 
-def _module_hash() -> str:
-    """Changes with every file of the module and with the kind of machine."""
+def _build_kueue() -> Path:
+    def build(go: Path, folder: Path) -> None:
+        target = ["build", "-trimpath", "-ldflags", "-s -w", "-o", str(folder / "kueue"), f"{KUEUE}/cmd/kueue"]
+        _go(go, target, "Kueue", module=_KUEUE_MODULE)
+        listed = [str(go), "list", "-m", "-f", "{{.Dir}}", KUEUE]
+        sources = run(listed, environment=go_toolchain.environment(), where=_KUEUE_MODULE).stdout.strip()
+        kubectl = kubernetes(CONTROL_PLANE)["kubectl"]
+        (folder / "kueue.yaml").write_text(run([kubectl, "kustomize", f"{sources}/config/default"]).stdout)
+
+    return _built(_kueue_folder(), "2 to 4 minutes", build)
+
+
+def _module_hash(module: Path) -> str:
+    """Changes with every file of a module of ours and with the kind of machine."""
     digest = hashlib.sha256(platform.machine().encode())
-    for path in sorted(go_toolchain.MODULE.rglob("*")):
+    for path in sorted(module.rglob("*")):
         if path.suffix in {".go", ".mod", ".sum"}:
-            digest.update(path.relative_to(go_toolchain.MODULE).as_posix().encode() + path.read_bytes())
+            digest.update(path.relative_to(module).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
 
@@ -183,12 +212,18 @@ def _built(folder: Path, estimate: str, build: Callable[[Path, Path], None]) -> 
     return folder
 
 
-def _go(go: Path, arguments: list[str], what: str, extra: dict[str, str] | None = None) -> None:
-    """Run a Go command in the module, with a sign of life now and then."""
+def _go(
+    go: Path,
+    arguments: list[str],
+    what: str,
+    extra: dict[str, str] | None = None,
+    module: Path = go_toolchain.MODULE,
+) -> None:
+    """Run a Go command in a module of ours, with a sign of life now and then."""
     log = cache_dir() / "binaries" / f"build-{what.lower()}.log"
     command, environment = [str(go), *arguments], {**os.environ, **go_toolchain.environment(), **(extra or {})}
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=go_toolchain.MODULE, env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(command, cwd=module, env=environment, stdout=output, stderr=output)
         try:
             code = _wait_aloud(process, what)
         except BaseException:  # an interrupt must not leave the compiler at work

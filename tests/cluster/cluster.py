@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import binaries, containerd, control_plane, fake_nodes, s3
+from . import binaries, containerd, control_plane, fake_nodes, kueue, s3
 from . import state as states
 from .commands import Done, run
 from .paths import ClusterError, Unavailable
@@ -100,6 +100,10 @@ class Cluster:
         supervisor.stop("kwok", grace_seconds=3)
         fake_nodes.start(self._state(), supervisor, binaries.tool(binaries.KWOK), stages)
 
+    def start_kueue(self) -> None:
+        """Install Kueue and start its controller: from then on every Job passes its webhooks."""
+        kueue.start(self._state(), self._supervisor(), self.kubectl)
+
     def process(self, component: str) -> Process | None:
         """The process of a component, to read its use of memory and processor from /proc."""
         return self._supervisor().process(component)
@@ -132,6 +136,7 @@ class Cluster:
             "kube-apiserver": lambda: control_plane.await_apiserver(state, supervisor),
             "kube-controller-manager": lambda: control_plane.await_controllers(state, supervisor),
             "kube-scheduler": lambda: control_plane.await_controllers(state, supervisor),
+            "kueue": lambda: kueue.await_ready(state, supervisor),
             "versitygw": lambda: s3.await_ready(supervisor, state.ports["s3"]),
         }
         waits.get(component, lambda: None)()

@@ -88,7 +88,7 @@ def start_etcd(state: State, supervisor: Supervisor, programs: Programs) -> None
 
 
 def await_etcd(state: State, supervisor: Supervisor) -> None:
-    _await(supervisor, "etcd", f"http://127.0.0.1:{state.ports['etcd']}/health")
+    await_address(supervisor, "etcd", f"http://127.0.0.1:{state.ports['etcd']}/health")
 
 
 def start_apiserver(state: State, supervisor: Supervisor, programs: Programs) -> None:
@@ -121,7 +121,7 @@ def start_apiserver(state: State, supervisor: Supervisor, programs: Programs) ->
 
 
 def await_apiserver(state: State, supervisor: Supervisor) -> None:
-    _await(supervisor, "kube-apiserver", f"{state.server}/readyz", state)
+    await_address(supervisor, "kube-apiserver", f"{state.server}/readyz", state)
 
 
 def start_controller_manager(
@@ -163,9 +163,9 @@ def start_scheduler(state: State, supervisor: Supervisor, programs: Programs) ->
 def await_controllers(state: State, supervisor: Supervisor) -> None:
     """Until both report ready, and the default service account is there: pods are refused before."""
     for name, port in (("kube-controller-manager", "controller-manager"), ("kube-scheduler", "scheduler")):
-        _await(supervisor, name, f"https://127.0.0.1:{state.ports[port]}/healthz")
+        await_address(supervisor, name, f"https://127.0.0.1:{state.ports[port]}/healthz")
     account = f"{state.server}/api/v1/namespaces/default/serviceaccounts/default"
-    _await(supervisor, "kube-controller-manager", account, state)
+    await_address(supervisor, "kube-controller-manager", account, state)
 
 
 def _client_of_apiserver(state: State, holder: str) -> list[str]:
@@ -184,7 +184,7 @@ def _own_endpoint(state: State, holder: str) -> list[str]:
     ]
 
 
-def _await(supervisor: Supervisor, name: str, url: str, state: State | None = None) -> None:
+def await_address(supervisor: Supervisor, name: str, url: str, state: State | None = None) -> None:
     """Until the address answers 200; an error with the log's end when the process dies or the time is over."""
     answered = wait_for(lambda: not supervisor.alive(name) or answers(url, state), _READY_SECONDS)
     if not supervisor.alive(name):

@@ -1,5 +1,5 @@
-"""Fixtures for the whole session: `s3_server`, `cluster_fake`, `cluster_real`, `helm`, `prometheus`; and
-`real_node_free` for one test.
+"""Fixtures for the whole session: `s3_server`, `cluster_fake`, `cluster_real`, `helm`, `prometheus`; `cluster_kueue`
+for a module; and `real_node_free` for one test.
 
 Nothing starts before a test asks for it, and only the standard library is imported. Where a part cannot run, its
 tests are skipped with a sentence on how to get it; with CI=true they fail instead, so that a green run has run
@@ -40,6 +40,12 @@ def s3_server() -> Iterator[S3Server]:
 def cluster_fake() -> Iterator[Cluster]:
     """A control plane, fake nodes and S3. What pods do is said by annotations: stages/outcomes.yaml."""
     yield from _cluster("fake")
+
+
+@pytest.fixture(scope="module")
+def cluster_kueue() -> Iterator[Cluster]:
+    """As `cluster_fake`, with Kueue, and for nobody else: every Job passes Kueue's webhooks."""
+    yield from _cluster("fake", kueue=True)
 
 
 @pytest.fixture(scope="session")
@@ -94,18 +100,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.xdist_group("real-node"))
 
 
-def _cluster(kind: Nodes) -> Iterator[Cluster]:
+def _cluster(kind: Nodes, kueue: bool = False) -> Iterator[Cluster]:
     existing = os.environ.get("MAPRUN_TEST_KUBECONFIG")
     try:
+        if existing and kueue:
+            raise Unavailable("MAPRUN_TEST_KUBECONFIG names another cluster to test with")
         if existing:
             yield _fitting(lifecycle.attach(Path(existing)), kind)
             return
-        _built(binaries.missing(kind), f"--nodes {kind}")
+        _built(binaries.missing(kind) + (binaries.missing_kueue() if kueue else []), f"--nodes {kind}")
         with lifecycle.started(kind) as cluster:
+            if kueue:
+                cluster.start_kueue()
             yield cluster
             processes = leftovers.processes_of(cluster)
     except Unavailable as error:
-        _missing(f"a cluster with {kind} nodes", error)
+        _missing(f"a cluster with {kind} nodes{' and Kueue' if kueue else ''}", error)
     assert cluster.state_dir is not None
     left = leftovers.find(cluster.state_dir, processes, kind == "real")
     assert not left, f"the cluster left behind: {', '.join(left)}"

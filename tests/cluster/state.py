@@ -47,6 +47,8 @@ _PORTS = (
     "kubelet-health",
     "proxy-health",
     "proxy-metrics",
+    "kueue-webhook",
+    "kueue-health",
 )
 
 

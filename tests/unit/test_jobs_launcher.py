@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +25,7 @@ from tests.unit.fake_api import NOW, FakeApi, Refusal, serving, terminated, unti
 
 RUN = RunRef("default", "run", "run-uid", 0.0)
 FIRST = Attempt(0, 1)
+QUEUE = "kueue.x-k8s.io/queue-name"
 LARGE = msgspec.json.encode("x" * 40_000)
 TEMPLATE: dict[str, Any] = {"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "busybox"}]}}}}
 
@@ -79,12 +80,16 @@ class World:
 
 @asynccontextmanager
 async def operator(
-    api: FakeApi, client: ClusterClient, made: MapRunSpec, patience: float = 0.05
+    api: FakeApi,
+    client: ClusterClient,
+    made: MapRunSpec,
+    patience: float = 0.05,
+    labels: Callable[[], Mapping[str, str]] = dict,
 ) -> AsyncIterator[World]:
     """One life of an operator that has this run."""
     watch = JobsWatch(client)
     await watch.start()
-    launcher = JobsLauncher(RUN, made, watch, client, WriteBudget(), patience)
+    launcher = JobsLauncher(RUN, made, watch, client, WriteBudget(), patience, labels)
     await launcher.open()
     yield World(api, client, watch, launcher)
     await launcher.close()
@@ -299,6 +304,53 @@ async def test_a_create_that_may_have_taken_effect_is_not_given_back(world: Worl
     world.launcher.withdraw(FIRST)
     assert world.launcher.observe().active == {0: 1}
     await until(lambda: world.api.jobs() == ["run-0-1"])
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["the answer was lost before", "the answer is lost behind it"])
+async def test_a_cancelled_create_that_may_have_taken_effect_leaves_no_job_though_no_watch_shows_it(
+    world: World, late: bool
+) -> None:
+    """As when the API server is restarted: answers are lost, and watches are cut."""
+    world.api.fail("GET jobs", 100_000, Refusal(503, "ServiceUnavailable", "starting"))
+    world.api.cut_watches()
+    world.api.lose_answers = 1
+    world.launch()
+    if late:
+        await asyncio.sleep(0)
+    else:
+        await until(lambda: bool(world.launcher._writer._doubtful))
+    world.launcher.cancel(FIRST)
+    await until(lambda: world.api.calls.count("GET jobs/run-0-1") > 1)
+    assert world.api.jobs() == ["run-0-1"]
+    assert world.launcher.observe().active == {0: 1}, "the run may not end while it may exist"
+    world.api._faults.clear()
+    assert await world.sees(lambda seen: not seen.active) == Observation({})
+    assert world.api.jobs() == []
+    assert world.api.calls.count("POST jobs") == 1
+
+
+async def test_a_cancelled_create_that_did_not_take_effect_is_not_made_up_for(world: World) -> None:
+    world.api.fail("POST jobs", 1, Refusal(500, "InternalError", "etcd is away"))
+    world.launch()
+    await until(lambda: bool(world.launcher._writer._doubtful))
+    world.launcher.cancel(FIRST)
+    assert await world.sees(lambda seen: not seen.active) == Observation({})
+    assert world.api.calls.count("POST jobs") == 1
+
+
+async def test_a_job_gets_the_queue_that_its_run_has_when_it_is_made_also_behind_a_refusal() -> None:
+    labels = {QUEUE: "refused"}
+    api = FakeApi()
+    async with serving(api) as client, operator(api, client, spec(), labels=lambda: labels) as world:
+        api.fail("POST jobs", 1, Refusal(403, "Forbidden", 'admission webhook "vjob.kb.io" denied the request'))
+        world.launch()
+        await world.sees(lambda seen: "vjob.kb.io" in seen.waiting)
+        labels[QUEUE] = "lab"
+        await until(lambda: api.jobs() == ["run-0-1"])
+        labels[QUEUE] = "shop"
+        await world.launched(Attempt(1, 1))
+    queues = {name: job["metadata"]["labels"][QUEUE] for (_, name), job in api.things["jobs"].items()}
+    assert queues == {"run-0-1": "lab", "run-1-1": "shop"}
 
 
 @pytest.mark.parametrize("status", [400, 422])

@@ -10,8 +10,7 @@ Rule 3: an outcome that was told stays told until it is reaped, even when somebo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
-from functools import partial
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -40,8 +39,8 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class JobsLauncher:
-    """The launcher of one run, whose resource has these `labels`. `watch` and `budget` are shared by all runs. Make it
-    inside a running event loop.
+    """The launcher of one run; `labels` gives those of its resource now. `watch` and `budget` are shared by all runs.
+    Make it inside a running event loop.
     """
 
     def __init__(
@@ -52,11 +51,14 @@ class JobsLauncher:
         client: ClusterClient,
         budget: WriteBudget,
         patience: float = starting.PATIENCE,
-        labels: Mapping[str, str] = {},
+        labels: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
+        def make(attempt: Attempt, batch: Batch) -> children.JobParts:
+            return children.job_for(run, spec, attempt, batch, labels=labels())
+
         self._watch, self._key = watch, run_key(run.namespace, run.uid)
         self._contract = outcomes.Contract(children.main_container(spec), spec.item_processor.output.from_)
-        self._writer = JobsWriter(run, partial(children.job_for, run, spec, labels=labels), client, budget, self)
+        self._writer = JobsWriter(run, make, client, budget, self)
         self._reader = JobsReader(run, client)
         self._loop = asyncio.get_running_loop()
         self._active: dict[int, int] = {}

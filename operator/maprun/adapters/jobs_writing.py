@@ -7,7 +7,8 @@ Rule 3: nothing is given up that waiting may mend: quota, a missing right, a ful
 name. What the user must change ends the run (`refused`), and what one child can never get is told of that child
 (`rejected`).
 Rule 4: while the API server takes no Job, one create is left to find out when it does again (`held`); whatever else
-certainly does not exist is given back. What may exist, because an answer was lost, is never given back.
+certainly does not exist is given back. What may exist, because an answer was lost, is never given back: withdrawn, it
+is looked for, and removed or known not to exist. Else its Job could outlive the run.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ LONGEST_PAUSE: Final = 30.0
 NAME_TAKEN_PAUSE: Final = 1.0
 
 Make = Callable[[Attempt, Batch], children.JobParts]
-"""What is to be created for an attempt; always the same."""
+"""What is to be created for an attempt; always the same, but for the labels that the run has at that moment."""
 
 
 class Owner(Protocol):
@@ -97,9 +98,9 @@ class JobsWriter:
 
     def withdraw(self, attempt: Attempt) -> None:
         """Do not create it after all; `removed` follows, or `created` where it was too late."""
-        if attempt in self._batches:
+        if attempt in self._batches and attempt not in self._doubtful:
             self._give_back(attempt)
-        elif attempt in self._creating:
+        elif self.creating(attempt):
             self._withdrawn.add(attempt)
 
     def recall(self, attempt: Attempt) -> None:
@@ -156,6 +157,8 @@ class JobsWriter:
         return None
 
     async def _create(self, attempt: Attempt, batch: Batch) -> None:
+        if attempt in self._withdrawn:
+            return await self._adopt(attempt, batch)
         parts = self._make(attempt, batch)
         try:
             if parts.secret is not None and not await self._create_secret(parts.secret):
@@ -184,6 +187,7 @@ class JobsWriter:
             answer = await self._client.request("GET", f"{self._jobs}/{children.job_name(self._run.name, attempt)}")
         except ApiError as error:
             if error.status == 404:
+                self._doubtful.discard(attempt)
                 return self._later(0.0, attempt, batch)
             return self._put_off(attempt, batch, error)
         job = msgspec.json.decode(answer, type=JobView)
@@ -192,6 +196,7 @@ class JobsWriter:
             or job.metadata.attempt != attempt
             or job.metadata.deletionTimestamp
         ):
+            self._doubtful.discard(attempt)
             return self._name_is_taken(attempt, batch)
         return self._created(attempt, job)
 
@@ -272,7 +277,7 @@ class JobsWriter:
 
     def _later(self, pause: float, attempt: Attempt, batch: Batch) -> None:
         """Queue the create again, first in line, after a pause."""
-        if attempt in self._withdrawn or (attempt in self._recalled and attempt not in self._doubtful):
+        if (attempt in self._withdrawn or attempt in self._recalled) and attempt not in self._doubtful:
             self._give_back(attempt)
         elif attempt in self._creating:  # else its Job has shown itself
             self._creating.discard(attempt)
