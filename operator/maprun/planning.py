@@ -4,7 +4,8 @@ Rule 1: a plan is a function of dataset and spec. Started again after a crash, p
         or fails when the dataset is no longer the same. So does a redrive, behind a failure of the round before.
 Rule 2: whatever is wrong with the user's input becomes the plan's durable `failure`, so that a restart ends the same
         way.
-Rule 3: an unreachable store is waited for, never a failure of the run.
+Rule 3: an unreachable store is never a failure of the run; but it is waited for outside (run_state.py), where that
+        costs no process.
 Rule 4: the process gets its request, credentials with it, on standard input alone, and ends when that is closed: it
         cannot outlive its parent. On standard output it writes one JSON line for each thing worth telling.
 """
@@ -16,7 +17,6 @@ import logging
 import os
 import sys
 import threading
-import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import closing, suppress
@@ -40,7 +40,6 @@ from maprun.model import MapRunSpec
 from maprun.ports import UNOBSERVED, Observer
 
 MODULE: Final = "maprun.planning"  # what the process runs
-PATIENCE: Final = 15.0  # longest pause before asking an unreachable store again, seconds
 TAIL: Final = 4_000  # bytes of the process's standard error that our log quotes
 
 log = logging.getLogger("maprun")
@@ -73,42 +72,29 @@ class PlannerDied(MapRunError):
 
 
 class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of the process's output: a new view, a store's trouble, or the error that ends planning.
+    """One line of the process's output: a new view, or the error that ends planning.
 
     `s3` are the requests since the line before, as `Observer.s3_called` gets them.
     """
 
     view: PlanView | None = None
-    trouble: str = ""
+    unavailable: str = ""
     fenced: str = ""
     store_error: str = ""
     s3: list[tuple[str, int, float]] = []
 
 
-def plan_run(
-    request: PlanRequest,
-    emit: Callable[[PlanView], None],
-    trouble: Callable[[str], None] = lambda message: None,
-    sleep: Callable[[float], None] = time.sleep,
-    observer: Observer = UNOBSERVED,
-) -> PlanView:
+def plan_run(request: PlanRequest, emit: Callable[[PlanView], None], observer: Observer = UNOBSERVED) -> PlanView:
     """Plan to the end, well or badly, from wherever the plan stands; returns the ended view. Blocks.
 
-    `emit` gets the view after each new segment, and the ended one. `trouble` gets why a store cannot be reached; the
-    next view tells that it can again. Raises `Fenced`, and `StoreError` when the run's own store refuses.
+    `emit` gets the view after each new segment, and the ended one. Raises `Fenced`, `StoreUnavailable` when a store
+    cannot be reached: called again, it goes on behind what is durable; and `StoreError` when the run's own store
+    refuses.
     """
     store = open_store(request.store, request.access, observer)
     buckets = request.buckets.open(observer)
-    tries, before = 0, -1
-    while True:
-        try:
-            with closing(PlanWriter(store, at=Round(request.redrive, request.plan))) as writer:
-                tries, before = (tries, before) if writer.view.children == before else (0, writer.view.children)
-                return _planned(request, buckets, writer, emit)
-        except StoreUnavailable as error:
-            trouble(str(error))
-        sleep(min(2.0**tries, PATIENCE))
-        tries += 1
+    with closing(PlanWriter(store, at=Round(request.redrive, request.plan))) as writer:
+        return _planned(request, buckets, writer, emit)
 
 
 def _planned(request: PlanRequest, buckets: Buckets, writer: PlanWriter, emit: Callable[[PlanView], None]) -> PlanView:
@@ -145,21 +131,16 @@ def _write(writer: PlanWriter, batches: Iterator[Batched], emit: Callable[[PlanV
 
 
 class PlannerProcess:
-    """Runs `plan_run` in a process of its own. `on_trouble` tells why a store cannot be reached, "" when it can;
-    `observer` is told of the process's requests to S3.
-    """
+    """Runs `plan_run` in a process of its own. `observer` is told of the process's requests to S3."""
 
-    def __init__(
-        self, on_trouble: Callable[[str], None] = lambda message: None, observer: Observer = UNOBSERVED
-    ) -> None:
-        self._on_trouble, self._observer = on_trouble, observer
-        self._troubled = False
+    def __init__(self, observer: Observer = UNOBSERVED) -> None:
+        self._observer = observer
 
     async def run(self, request: PlanRequest) -> AsyncGenerator[PlanView]:
         """The views of the growing plan; the last has `seal` or `failure`. Closing the iterator kills the process.
 
-        Raises `Fenced`, `StoreError`, and `PlannerDied`. The end of the process's standard error goes into our log and
-        nowhere else: it may show what a server answered, which is not for the run's readers.
+        Raises `Fenced`, `StoreUnavailable`, `StoreError`, and `PlannerDied`. The end of the process's standard error
+        goes into our log and nowhere else: it may show what a server answered, which is not for the run's readers.
         """
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", MODULE),
@@ -188,11 +169,10 @@ class PlannerProcess:
             self._observer.s3_called(*request)
         if line.fenced:
             raise Fenced(line.fenced)
+        if line.unavailable:
+            raise StoreUnavailable(line.unavailable)
         if line.store_error:
             raise StoreError(line.store_error)
-        if line.trouble or self._troubled:
-            self._on_trouble(line.trouble)
-        self._troubled = bool(line.trouble)
         return line.view
 
 
@@ -239,14 +219,11 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     teller = _Teller()
     try:
-        plan_run(
-            request,
-            lambda view: teller.say(view=view),
-            lambda message: teller.say(trouble=message),
-            observer=teller,
-        )
+        plan_run(request, lambda view: teller.say(view=view), teller)
     except Fenced as error:
         teller.say(fenced=str(error))
+    except StoreUnavailable as error:
+        teller.say(unavailable=str(error))
     except StoreError as error:
         teller.say(store_error=str(error))
 

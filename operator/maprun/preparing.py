@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -25,10 +26,11 @@ from maprun.adapters.sharing import Capacities
 from maprun.adapters.state_removal import MARK, folder_of
 from maprun.adapters.stores import BucketsRef, open_store
 from maprun.adapters.telemetry import Telemetry
+from maprun.adapters.turns import Turns
 from maprun.core import children, templates
 from maprun.errors import AlreadyExists, Held, Reason, RunFailed, StatesError, StoreError
 from maprun.model import MapRunSpec, RunRef
-from maprun.ports import UNOBSERVED, Observer
+from maprun.ports import UNOBSERVED, Observer, Store
 from maprun.records import Attempt, Batch
 from maprun.running import Home, check_store, needs_local, started_spec
 from maprun.settings import DEFAULT_STATE, OperatorSettings
@@ -46,6 +48,7 @@ class Shared(msgspec.Struct, frozen=True):
     telemetry: Telemetry
     installation: str = ""
     capacities: Capacities = msgspec.field(default_factory=lambda: Capacities(0, 0))
+    turns: Turns = msgspec.field(default_factory=Turns)
 
 
 class Needs:
@@ -97,7 +100,8 @@ class Needs:
         return self._home_with(BucketsRef(access=access, state=policy.state_for(spec)), access.region)
 
     def _home_with(self, buckets: BucketsRef, region: str) -> Home:
-        return Home(self._state, self._shared.settings.s3, buckets, region, self._shared.telemetry.health)
+        shared = self._shared
+        return Home(self._state, shared.settings.s3, buckets, region, shared.telemetry.health, shared.turns)
 
     async def _local(self, frozen: MapRunSpec, home: Home, redrives: int) -> bytes | None:
         """The value of the ConfigMap or Secret that the run reads, once it is there; None when it needs none."""
@@ -110,11 +114,14 @@ class Needs:
     def _started(self, spec: MapRunSpec) -> MapRunSpec:
         settings = self._shared.settings
         store = open_store(self._state, settings.s3, self._shared.telemetry.health)
-        frozen = started_spec(store, self._run, spec, spec.s3.region or settings.s3.region, begun=self._begun())
-        if self._shared.installation and not settings.keep_state:
+        mark, region = partial(self._mark, store), spec.s3.region or settings.s3.region
+        return started_spec(store, self._run, spec, region, begun=self._begun(), mark=mark)
+
+    def _mark(self, store: Store) -> None:
+        """Mark the state as ours: before there is any, so that a sweep finds what an operator left that died there."""
+        if self._shared.installation and not self._shared.settings.keep_state:
             with suppress(AlreadyExists):
                 store.create(MARK, self._shared.installation.encode())
-        return frozen
 
     @property
     def _state(self) -> str:

@@ -1,13 +1,14 @@
 """Journal and plan of one run as the engine asks for them: with what folds the one, and what writes the other.
 
 Rule 1: what holds a run up is told, and waited for; only what no waiting mends ends the run.
+Rule 2: a planning process lives only in its run's turn, and never through a pause: whoever waits holds up nobody else.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Final, TypeVar
 from uuid import uuid4
@@ -16,16 +17,19 @@ import msgspec
 
 from maprun.adapters.journal import Journal
 from maprun.adapters.plans import PlanReader, Round
+from maprun.adapters.turns import Turns
 from maprun.core import progress
 from maprun.core.progress import Progress
 from maprun.core.scheduling import PlanView
 from maprun.errors import Failure, Fenced, StatesError, StoreUnavailable
 from maprun.planning import PlannerDied, PlannerProcess, PlanRequest
-from maprun.ports import UNOBSERVED, Observer
+from maprun.ports import UNOBSERVED, Allowance, Capacity, Observer
 from maprun.records import Batch, Exported, Record, Redriven
 
 RETRY_SECONDS: Final = 2.0
+PATIENCE: Final = 60.0  # longest pause before asking an unreachable store again, seconds
 DEATHS: Final = 5  # of planning processes in a row, without getting further: a restart does not help any more
+SOON: Final = 10.0  # seconds; a shorter wait for the run's turn is not worth telling
 PLANNING_BREAKS: Final = f"The process that reads the dataset ended {DEATHS} times in a row at the same place"
 
 T = TypeVar("T")
@@ -99,7 +103,8 @@ async def _folded(behind: Progress, records: Sequence[Record]) -> Progress:
 
 
 class RunPlan:
-    """`ports.Plan`: the plan's segments, and the process that writes them if they are not complete.
+    """`ports.Plan`: the plan's segments, and the process that writes them if they are not complete, in its turn among
+    those of all `namespace`s that share `turns`.
 
     `trouble` is told what holds up the process, and what holds up our own reading of segments ("" when it goes on).
     """
@@ -110,9 +115,20 @@ class RunPlan:
         request: PlanRequest,
         trouble: tuple[Callable[[str], None], Callable[[str], None]],
         observer: Observer = UNOBSERVED,
+        turns: Turns | None = None,
+        namespace: str = "",
     ) -> None:
         self._reader, self._request, self._observer = reader, request, observer
         self._planning_trouble, self._trouble = trouble
+        self._turns, self._namespace = turns or Turns(), namespace
+        self._asked: float | None = None  # when the turn was asked for that is to be told of; time of the event loop
+
+    @property
+    def waiting(self) -> str:
+        """What to tell of the turn that has not come for some time; "" when there is nothing to tell."""
+        if self._asked is None or asyncio.get_running_loop().time() < self._asked + SOON:
+            return ""
+        return f"waits for its turn to read the dataset: all runs share {self._turns.places} places for that"
 
     def enter(self, redrive: int, plan: int) -> None:
         """See `ports.Plan`."""
@@ -124,27 +140,44 @@ class RunPlan:
         view = await self._insist(self._reader.view)
         yield view
         again = False
-        deaths, reached = 0, view.children  # in a row, without getting further
+        tries = deaths = 0  # in a row, without getting further than `reached`
+        reached = view.children
         while view.seal is None and view.failure is None:
             try:
-                planner = PlannerProcess(self._planning_trouble, self._observer)
-                async with aclosing(planner.run(self._request)) as steps:
+                planner = PlannerProcess(self._observer)
+                async with self._turn(tell=not again), aclosing(planner.run(self._request)) as steps:
                     async for view in steps:
                         if again:
                             self._planning_trouble("")
                             again = False
                         yield view
             # Fenced: by an earlier process of ours, which was still writing; another operator takes the journal.
-            except (PlannerDied, Fenced) as error:
-                deaths = (deaths if view.children == reached else 0) + isinstance(error, PlannerDied)
-                reached = view.children
+            except (PlannerDied, Fenced, StoreUnavailable) as error:
+                tries, deaths = (tries, deaths) if view.children == reached else (0, 0)
+                reached, again = view.children, True
+                if isinstance(error, StoreUnavailable):
+                    self._planning_trouble(str(error))
+                    await asyncio.sleep(min(2.0**tries, PATIENCE))
+                    tries += 1
+                    continue
+                deaths += isinstance(error, PlannerDied)
                 if deaths == DEATHS:
                     broken = Failure(StatesError.RUNTIME, f"{PLANNING_BREAKS}: {error}")
                     yield msgspec.structs.replace(view, failure=broken)
                     return
-                again = True
                 self._planning_trouble(f"reading the dataset is started again: {error}")
                 await asyncio.sleep(RETRY_SECONDS * 2**deaths)
+
+    @asynccontextmanager
+    async def _turn(self, *, tell: bool) -> AsyncGenerator[None, None]:
+        """`tell`: nothing else is told yet that holds the run up."""
+        self._asked = asyncio.get_running_loop().time() if tell else None
+        try:
+            async with self._turns.turn(self._namespace):
+                self._asked = None
+                yield
+        finally:
+            self._asked = None
 
     async def batches(self, children: Sequence[int]) -> Sequence[Batch]:
         """See `ports.Plan`."""
@@ -162,3 +195,21 @@ class RunPlan:
             else:
                 self._trouble("")
                 return result
+
+
+class PlannedCapacity:
+    """`ports.Capacity` that tells of a run's wait for its turn to be planned as it does of a ceiling."""
+
+    def __init__(self, capacity: Capacity, plan: RunPlan) -> None:
+        self._capacity, self._plan = capacity, plan
+
+    def ask(self, live: int, wanted: int) -> Allowance:
+        """See `ports.Capacity`."""
+        allowance, waiting = self._capacity.ask(live, wanted), self._plan.waiting
+        if not waiting:
+            return allowance
+        return Allowance(allowance.children, "; ".join(filter(None, (allowance.why, waiting))))
+
+    def close(self) -> None:
+        """See `ports.Capacity`."""
+        self._capacity.close()

@@ -2,7 +2,7 @@
 
 Rule 1: nothing is decided here; this file only joins.
 Rule 2: the run's store holds all of its state: `spec.json` (the resolved spec it started with), `plan/`, `plan-<n>/`,
-        `journal/`, `snapshots/`, `output.json`.
+        `journal/`, `snapshots/`, `output.json` and `output-<n>.json`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from maprun.adapters.journal import Journal, JournalReader
 from maprun.adapters.plans import PlanReader, Round
 from maprun.adapters.s3_access import S3Access
 from maprun.adapters.stores import BucketsRef, open_store
+from maprun.adapters.turns import Turns
 from maprun.core import arns, resolving, selection
 from maprun.core.progress import Progress
 from maprun.core.results import Names
@@ -30,7 +31,7 @@ from maprun.model import MUTABLE, MapRunSpec, RunRef
 from maprun.planning import PlanRequest
 from maprun.ports import UNOBSERVED, Capacity, Launcher, Observer, Reporter, Store, Unlimited
 from maprun.redriving import JournalRedriver
-from maprun.run_state import RunJournal, RunPlan, Troubles
+from maprun.run_state import PlannedCapacity, RunJournal, RunPlan, Troubles
 
 SPEC_KEY: Final = "spec.json"
 STATE_ELSEWHERE: Final = (
@@ -40,13 +41,16 @@ STATE_ELSEWHERE: Final = (
 
 
 class Home(msgspec.Struct, frozen=True):
-    """Where a run's state (by URL and access) and its buckets lie; `observer` is told of what is done there."""
+    """Where a run's state (by URL and access) and its buckets lie; `observer` is told of what is done there, `turns`
+    deals the places to read datasets (None: the run is alone).
+    """
 
     url: str
     access: S3Access
     buckets: BucketsRef
     region: str = ""
     observer: Observer = UNOBSERVED
+    turns: Turns | None = None
 
     def store(self) -> Store:
         """The run's own store."""
@@ -65,16 +69,29 @@ def frozen_spec(store: Store, spec: MapRunSpec) -> MapRunSpec:
     return spec
 
 
-def started_spec(store: Store, run: RunRef, spec: MapRunSpec, region: str = "", *, begun: bool = False) -> MapRunSpec:
-    """The frozen spec; the first to come resolves it. Errors: `RunFailed` as `resolved_spec`; `StoreError`, also when
-    the run has `begun` and its state is not there: all children would run again. Blocks.
+def started_spec(
+    store: Store,
+    run: RunRef,
+    spec: MapRunSpec,
+    region: str = "",
+    *,
+    begun: bool = False,
+    mark: Callable[[], None] = lambda: None,
+) -> MapRunSpec:
+    """The frozen spec; the first to come resolves it. `mark` is called before anything is written. Errors: `RunFailed`
+    as `resolved_spec`; `StoreError`, also when the run has `begun` and its state is not there: all children would run
+    again. Blocks.
     """
     try:
-        return msgspec.json.decode(store.read(SPEC_KEY), type=MapRunSpec)
+        frozen = msgspec.json.decode(store.read(SPEC_KEY), type=MapRunSpec)
     except NotFound:  # read first: an edit of a running run must not be resolved, and fail
         if begun:
             raise StoreError(STATE_ELSEWHERE) from None
-        return frozen_spec(store, resolved_spec(run, spec, region))
+        resolved = resolved_spec(run, spec, region)
+        mark()
+        return frozen_spec(store, resolved)
+    mark()
+    return frozen
 
 
 def resolved_spec(run: RunRef, spec: MapRunSpec, region: str = "") -> MapRunSpec:
@@ -136,6 +153,8 @@ def engine_for(
     troubles.teller("outside")(home.buckets.held)
     reading_troubles = troubles.teller("planning"), troubles.teller("reading the plan")
     reader = PlanReader(store)
+    request = _plan_request(run, spec, home, local)
+    plan = RunPlan(reader, request, reading_troubles, home.observer, home.turns, run.namespace)
     exporter = ResultsExporter(
         spec,
         Names(run, home.region, arns.label_of(spec, run)),
@@ -150,18 +169,16 @@ def engine_for(
         run,
         lambda: with_live_fields(spec, live_spec()),
         journal=RunJournal(journal, clock),
-        plan=RunPlan(reader, _plan_request(run, spec, home, local), reading_troubles, home.observer),
+        plan=plan,
         launcher=launcher,
         exporter=exporter,
         redriver=JournalRedriver(journal.reader, troubles.teller("redrive")),
         reporter=reporter,
-        capacity=capacity,
+        capacity=PlannedCapacity(capacity, plan),
         clock=clock,
         rng=random.Random(),
         trouble=troubles,
-        settings=Settings(
-            ceiling=ceiling, tick=tick, region=home.region, output_location=f"{home.url.rstrip('/')}/output.json"
-        ),
+        settings=Settings(ceiling=ceiling, tick=tick, region=home.region, home=home.url.rstrip("/")),
     )
 
 

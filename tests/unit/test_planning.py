@@ -46,7 +46,6 @@ class World:
         self.data = DirectoryStore(root / "data")
         self.store = DirectoryStore(root / "state")
         self.views: list[PlanView] = []
-        self.troubles: list[str] = []
 
     def put(self, key: str, value: Any) -> None:
         self.data.write(key, [value if isinstance(value, bytes) else json.dumps(value).encode()], "")
@@ -59,7 +58,7 @@ class World:
         return PlanRequest(state, parsed, context, buckets=buckets, redrive=redrive, plan=plan)
 
     def plan(self, **spec: Any) -> PlanView:
-        return plan_run(self.request(**spec), self.views.append, self.troubles.append, lambda seconds: None)
+        return plan_run(self.request(**spec), self.views.append)
 
     def inputs(self) -> list[Any]:
         return [json.loads(bytes(batch.input)) for batch in PlanReader(self.store).batches()]
@@ -333,38 +332,26 @@ def test_a_dataset_that_was_replaced_in_between(world: World, durable: bool) -> 
         assert world.inputs() == ["other"]
 
 
-def test_an_unreachable_store_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    world.put("rows.json", [1, 2])
-    away = [StoreUnavailable("away"), StoreUnavailable("still away")]
-    read = DirectoryStore.open
-
-    def cut(self: DirectoryStore, key: str, if_match: str = "", version: str = "") -> Any:
-        if away:
-            raise away.pop(0)
-        return read(self, key, if_match)
-
-    monkeypatch.setattr(DirectoryStore, "open", cut)
-    slept: list[float] = []
-    view = plan_run(world.request(itemReader=reader()), world.views.append, world.troubles.append, slept.append)
-    assert view.seal
-    assert world.troubles == ["away", "still away"]
-    assert slept == [1.0, 2.0]
-
-
 @pytest.mark.usefixtures("small_segments")
-def test_the_pauses_grow_only_while_nothing_moves(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    world.put("rows.json", ["x" * 50] * 4)
-    slept: list[float] = []
+def test_behind_a_store_that_was_away_the_plan_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = ["x" * 50] * 4
+    world.put("rows.json", rows)
+    cuts: list[str] = []
     create = DirectoryStore.create
 
     def cut(self: DirectoryStore, key: str, data: bytes) -> None:
         create(self, key, data)
-        if len(slept) < 4:
+        if len(cuts) < 4:
+            cuts.append(key)
             raise StoreUnavailable("the answer was lost")
 
     monkeypatch.setattr(DirectoryStore, "create", cut)
-    assert plan_run(world.request(itemReader=reader()), world.views.append, sleep=slept.append).seal
-    assert slept == [1.0, 1.0, 1.0, 1.0]
+    for _ in range(4):
+        with pytest.raises(StoreUnavailable, match="the answer was lost"):
+            world.plan(itemReader=reader())
+    assert world.plan(itemReader=reader()).seal
+    assert world.inputs() == rows
+    assert len(set(cuts)) == 4, "each time a little further"
 
 
 def test_a_store_of_the_run_that_refuses_is_no_failure_of_the_run(world: World) -> None:
@@ -389,8 +376,8 @@ def test_an_open_dataset_is_closed_when_planning_stops(monkeypatch: pytest.Monke
     assert reading.closed
 
 
-async def views_of(request: PlanRequest, **options: Any) -> list[PlanView]:
-    async with asyncio.timeout(60), aclosing(PlannerProcess(**options).run(request)) as views:
+async def views_of(request: PlanRequest) -> list[PlanView]:
+    async with asyncio.timeout(60), aclosing(PlannerProcess().run(request)) as views:
         return [view async for view in views]
 
 
@@ -408,20 +395,12 @@ async def test_a_process_tells_a_failure(world: World) -> None:
     assert view.failure.error == "States.ItemReaderFailed"
 
 
-async def test_a_process_tells_trouble_and_its_end(world: World, unused_tcp_port: int) -> None:
-    """The bucket lies on a server that is not there; then the process is stopped."""
-    told: list[str] = []
+async def test_a_process_ends_when_a_store_cannot_be_reached(world: World, unused_tcp_port: int) -> None:
     access = S3Access(f"http://127.0.0.1:{unused_tcp_port}", "us-east-1", "AKIDEXAMPLE", "hidden-secret")
     request = msgspec.structs.replace(world.request(itemReader=reader()), buckets=BucketsRef(access=access))
-    async with aclosing(PlannerProcess(told.append).run(request)) as views:
-        waiting = asyncio.create_task(anext(views))
-        async with asyncio.timeout(60):
-            while not told:
-                await asyncio.sleep(0.01)
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-    assert "cannot connect to http://127.0.0.1" in told[0]
-    assert "hidden" not in told[0]
+    with pytest.raises(StoreUnavailable, match=r"cannot connect to http://127\.0\.0\.1") as told:
+        await views_of(request)
+    assert "hidden" not in str(told.value)
 
 
 async def test_a_process_raises_what_ends_it(world: World) -> None:
@@ -440,17 +419,6 @@ def process_that_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
         monkeypatch.setattr(planning, "_environment", lambda: {**os.environ, "PYTHONPATH": str(tmp_path)})
 
     return replace
-
-
-async def test_trouble_is_over_with_the_next_view(world: World, process_that_says: Callable[[str], None]) -> None:
-    seal = '"seal":{"children":2,"items":2,"segments":1}'
-    process_that_says(
-        '{"view":{"children":1,"items":1}}\n{"trouble":"away"}\n{"view":{"children":2,"items":2}}\n'
-        f'{{"view":{{"children":2,"items":2,{seal}}}}}'
-    )
-    told: list[str] = []
-    assert len(await views_of(world.request(input=[]), on_trouble=told.append)) == 3
-    assert told == ["away", ""]
 
 
 async def test_a_line_that_was_cut_off_is_no_news(
