@@ -20,6 +20,7 @@ from typing import Any, Final
 import msgspec
 
 from maprun.core.progress import Progress, Tally
+from maprun.core.results import output_key
 from maprun.core.scheduling import Decision, Observation, PlanView, Situation, decide, limit
 from maprun.core.status import Snapshot
 from maprun.model import MapRunSpec, RunRef
@@ -32,14 +33,15 @@ LOOKUP: Final = 50  # batches that are asked for at once when only their number 
 
 class Settings(msgspec.Struct, frozen=True):
     """`ceiling`: most live children of a run. `tick` and `heartbeat`: shortest and longest time between two decisions,
-    in seconds: bursts of news cost one decision, and an edit of the spec is seen soon.
+    in seconds: bursts of news cost one decision, and an edit of the spec is seen soon. `home` is the URL of the run's
+    own store.
     """
 
     ceiling: int = 1_000
     tick: float = 0.02
     heartbeat: float = 1.0
     region: str = "local"
-    output_location: str = ""
+    home: str = ""
 
 
 class Engine:
@@ -306,6 +308,6 @@ class Engine:
             now=self._clock(),
             trouble=self._trouble(),
             waiting="; ".join(filter(None, (self._seen.waiting, self._held))),
-            output_location=self._settings.output_location,
+            output_location=f"{self._settings.home}/{output_key(self._progress.redrives)}",
             capacity=self._held,
         )

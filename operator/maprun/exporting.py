@@ -8,11 +8,14 @@ Rule 3: what the user can mend (bucket, permission) ends the run as `States.Resu
 Rule 4: the output is made of the result when all files are written, so that a mistake in it costs no result.
 Rule 5: a redrive has a folder and a manifest of its own. It writes what succeeded since the last export that did not
         fail; its manifest lists the files of before, too (§5.2).
+Rule 6: an export that is stopped writes nothing more, but for what is on its way to the store just then. So nothing of
+        a round lies where a later one writes, and nothing is written of a round that the engine does not know.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, NamedTuple, Protocol
@@ -21,6 +24,7 @@ import msgspec
 
 from maprun.adapters import parquet_writing
 from maprun.adapters.stores import Buckets
+from maprun.adapters.threads import apart
 from maprun.core import arns, outputs, result_forms, results, selection
 from maprun.core.finals import Finals, Place
 from maprun.core.progress import Progress
@@ -28,12 +32,11 @@ from maprun.core.results import SUCCEEDED, Again, Names, ResultFile
 from maprun.core.rounds import Rounds, rounds_of
 from maprun.core.scheduling import PlanView
 from maprun.core.status import in_status
-from maprun.errors import RunFailed, StatesError, StoreError, StoreUnavailable
+from maprun.errors import Fenced, RunFailed, StatesError, StoreError, StoreUnavailable
 from maprun.model import PAYLOAD_LIMIT, MapRunSpec, OutputType, QueryLanguage, ResultWriter, Transformation
 from maprun.ports import Store
 from maprun.records import NOTHING, Batch, Exported, Outcome, Record, RunStatus, Verdict
 
-OUTPUT_KEY: Final = "output.json"  # in the run's own store, when the output is too large for the status
 MANIFEST: Final = "manifest.json"
 RETRY_SECONDS: Final = 5.0
 
@@ -46,6 +49,10 @@ class History(Protocol):
 
     def segment(self, number: int) -> list[Record]:
         """The records of one segment; the last few read are kept."""
+
+
+class Stopped(Exception):
+    """Nobody waits for the export any more. Ends its thread, and nothing else."""
 
 
 class StateUnreadable(Exception):
@@ -93,14 +100,20 @@ class ResultsExporter:
         self._spec, self._names, self._buckets, self._store = spec, names, buckets, store
         self._history, self._plan = history, plan
         self._clock, self._trouble = clock, trouble
+        self._stopped = threading.Event()
         self._form = result_forms.transformation(spec.result_writer)
 
     async def export(self, progress: Progress, verdict: Verdict, plan: PlanView) -> Exported:
-        """Write what the spec asks for. Raises what the run's own store refuses; for the bucket see Rule 3."""
-        work = partial(self._export, verdict, plan)
+        """Write what the spec asks for. Raises what the run's own store refuses, and `Fenced` when another operator
+        redrives the run by now; for the bucket see Rule 3.
+        """
+        work = partial(self._export, progress.redrives, verdict, plan)
         while True:
             try:
-                exported = await asyncio.to_thread(work)
+                exported = await apart(work)
+            except asyncio.CancelledError:  # the thread goes on
+                self._stopped.set()
+                raise
             except StoreUnavailable as error:
                 self._trouble(f"the results cannot be written yet: {error}")
                 await asyncio.sleep(RETRY_SECONDS)
@@ -108,8 +121,10 @@ class ResultsExporter:
                 self._trouble("")
                 return exported
 
-    def _export(self, verdict: Verdict, plan: PlanView) -> Exported:
+    def _export(self, redrive: int, verdict: Verdict, plan: PlanView) -> Exported:
         rounds = rounds_of(plan.children, self._history.records_from())
+        if rounds.redrive != redrive:
+            raise Fenced(f"results: redrive {rounds.redrive} was begun by another operator; this one stops")
         result = Result(b"")
         try:
             result = self._result(verdict, rounds)
@@ -117,7 +132,8 @@ class ResultsExporter:
         except RunFailed as failed:
             return Exported(self._clock(), plan.children, NOTHING, failed.failure, result.manifest)
         if output and not in_status(output, result.manifest):
-            self._store.write(OUTPUT_KEY, [output], "application/json")
+            self._check_stopped()
+            self._store.write(results.output_key(redrive), [output], "application/json")
         succeeded: list[tuple[str, int]] = [(file.key, file.size) for file in result.succeeded]
         return Exported(
             self._clock(), plan.children, msgspec.Raw(output), manifest=result.manifest, succeeded=succeeded
@@ -168,6 +184,7 @@ class ResultsExporter:
             files = {name: list(self._category(writer, target, folder, name, rounds)) for name in results.CATEGORIES}
             listed = files | {SUCCEEDED: rounds.before + files[SUCCEEDED]}
             manifest = results.manifest(writer.bucket, arn, listed)
+            self._check_stopped()
             target.write(folder + MANIFEST, [manifest], results.MANIFEST_TYPE)
         except StateUnreadable as unreadable:
             raise unreadable.error from None
@@ -191,7 +208,7 @@ class ResultsExporter:
             files = _at_least_one(kind, files)
         for number, chunks in enumerate(files):
             key = folder + result_forms.file_name(name, number, kind)
-            yield ResultFile(key, target.write(key, chunks, results.DATA_TYPE))
+            yield ResultFile(key, target.write(key, self._going(chunks), results.DATA_TYPE))
 
     def _records(self, name: str, rounds: Rounds) -> Iterator[bytes]:
         if name == SUCCEEDED and self._form is not Transformation.NONE:
@@ -212,6 +229,16 @@ class ResultsExporter:
         record = self._history.segment(place.segment)[place.line]
         assert isinstance(record, Outcome), "the index holds outcomes only"
         return record
+
+    def _going(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """The chunks of a file, as long as the export goes on."""
+        for chunk in chunks:
+            yield chunk
+            self._check_stopped()
+
+    def _check_stopped(self) -> None:
+        if self._stopped.is_set():
+            raise Stopped
 
 
 def _files(kind: OutputType, records: Iterator[bytes], limit: int) -> Iterator[Iterator[bytes]]:

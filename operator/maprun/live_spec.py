@@ -60,7 +60,7 @@ class LiveSpec:
             self._reading = asyncio.create_task(self._follow())
 
     async def _follow(self) -> None:
-        while self._seen != lifecycle.generation_of(self._body):
+        while self._seen < lifecycle.generation_of(self._body):
             try:
                 await self.read()
             except SpecInvalid as error:

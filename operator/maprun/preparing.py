@@ -82,6 +82,13 @@ class Needs:
         """
         return await asyncio.to_thread(self._started, spec)
 
+    async def begun_untold(self) -> bool:
+        """True when an engine was here, whatever the status tells: the operator may have died before it told, and
+        children may run. Errors: `StoreError`.
+        """
+        store = open_store(self._state, self._shared.settings.s3, self._shared.telemetry.health)
+        return await asyncio.to_thread(lambda: any(True for _ in store.list("journal/")))
+
     async def supplies(self, frozen: MapRunSpec, redrives: int) -> tuple[Home, bytes | None]:
         """Where the run's state and buckets lie, and the value that it reads, once both are there; `redrives`: how many
         are wanted. A run that has begun does not wait: it gets buckets that are held, and no value, because its

@@ -63,6 +63,7 @@ class Supervisor:
         self._looked_at = lifecycle.generation_of(body)
         self._edited = asyncio.Event()
         self._fenced = False
+        self._untold = False  # it has begun, and no status tells it
         self._pauses = _growing(*RESTART_SECONDS)
         # Made when the run last came to its end; None while it is on its way to its first one here.
         self._redrives = lifecycle.redrives_made(body) if lifecycle.ended(body) else None
@@ -131,6 +132,7 @@ class Supervisor:
         """One life of the engine. True when nothing is left to do."""
         self._edited.clear()
         try:
+            self._untold = not self._begun() and await self._needs.begun_untold()
             self._check_aborted()
             spec = await self._live.read()
             if not self._begun():
@@ -240,7 +242,7 @@ class Supervisor:
             await self._reporter.close()
 
     def _begun(self) -> bool:
-        return lifecycle.begun(self._body)
+        return self._untold or lifecycle.begun(self._body)
 
     @property
     def _name(self) -> str:

@@ -90,7 +90,8 @@ class Finished:
 
     async def export(self, exporter: ResultsExporter, verdict: Verdict = DONE) -> Exported:
         """What the exporter says; the files lie in the bucket then."""
-        return await exporter.export(Progress(), verdict, PlanReader(self.store).view())
+        records = (record for _, _, record in JournalReader(self.store).records_from())
+        return await exporter.export(Progress().with_records(records), verdict, PlanReader(self.store).view())
 
     async def round(self, verdict: Verdict, *segments: Sequence[Record], **fields: Any) -> Exported:
         """One round of the run, from its first record to its export; `fields` as those of `exporter`."""

@@ -8,6 +8,7 @@ import asyncio
 import io
 import json
 import tempfile
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maprun.errors import AccessDenied, Failure, StatesError
+from maprun.adapters.directory import TEMPORARY, DirectoryStore
+from maprun.adapters.journal import JournalReader
+from maprun.adapters.plans import PlanReader
+from maprun.core.progress import Progress
+from maprun.core.results import output_key
+from maprun.errors import AccessDenied, Failure, Fenced, StatesError
+from maprun.ports import Store
 from maprun.records import ChildStatus, Exported, Outcome, Record, RunStatus, Verdict
-from tests.unit.finished_run import ABORTED, DONE, FAILED, Finished, failed, redriven, succeeded, writer
+from tests.unit.finished_run import ABORTED, DONE, FAILED, WRITER, Finished, failed, redriven, succeeded, writer
 from tests.unit.test_exporting import FORMS, Crash, Crashing, Refusing
 
 TIMED_OUT = Verdict(RunStatus.ABORTED, 9.0, Failure(StatesError.TIMEOUT))
@@ -266,3 +273,92 @@ def _children(root: Path, files: Iterable[dict[str, Any]]) -> Iterable[int]:
     for file in files:
         for record in json.loads((root / "results" / file["Key"]).read_text()):
             yield json.loads(record["Input"])["n"]
+
+
+# ----------------------------------------------------------------------------------- an operator that comes too late
+
+
+class Late(DirectoryStore):
+    """A write takes effect when it is let go, as that of an operator that was stopped in the middle of it."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.begun, self.let_go, self.done = threading.Event(), threading.Event(), threading.Event()
+
+    def write(self, key: str, chunks: Iterable[bytes], content_type: str) -> int:
+        self.begun.set()
+        assert self.let_go.wait(20)
+        size = super().write(key, chunks, content_type)
+        self.done.set()
+        return size
+
+
+async def test_a_late_write_of_an_earlier_round_leaves_the_output_of_a_later_one_alone(tmp_path: Path) -> None:
+    run, large = Finished(tmp_path, 2), b'"' + b"x" * 9_000 + b'"'
+    await run.journal([succeeded(0, large), failed(1)], [DONE])
+    store, late = run.store, Late(tmp_path / "state")
+    run.store = late
+    stopped = asyncio.create_task(run.exported(resultWriter=None))
+    assert await asyncio.to_thread(late.begun.wait, 20)
+    stopped.cancel()
+    run.store = store
+    await run.journal([await run.exported(resultWriter=None)])
+    await run.journal([redriven(1, 1)], [succeeded(1, attempt=2)], [DONE])
+    again = await run.exported(resultWriter=None)
+    late.let_go.set()
+    assert await asyncio.to_thread(late.done.wait, 20)
+    assert run.store.read(output_key(1)) == bytes(again.output)
+
+
+class GatedHistory(JournalReader):
+    """Its reading goes on when it is let go."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.begun, self.let_go = threading.Event(), threading.Event()
+
+    def segment(self, number: int) -> list[Record]:
+        self.begun.set()
+        assert self.let_go.wait(20)
+        return super().segment(number)
+
+
+@pytest.mark.parametrize("asked", [WRITER, None], ids=["into a bucket", "into the state"])
+async def test_an_export_that_is_stopped_writes_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any] | None
+) -> None:
+    """Another operator drives the run from then on, or it is deleted, and its state is removed."""
+    run, ended = Finished(tmp_path, 3), threading.Event()
+    await run.journal([succeeded(0, b'"' + b"x" * 9_000 + b'"'), failed(1)], [DONE])
+    exporter, history = run.exporter(resultWriter=asked), GatedHistory(run.store)
+    export = exporter._export
+
+    def noted(*args: Any) -> Exported:
+        try:
+            return export(*args)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(exporter, "_export", noted)
+    monkeypatch.setattr(exporter, "_history", history)
+    stopped = asyncio.create_task(run.export(exporter))
+    assert await asyncio.to_thread(history.begun.wait, 20)
+    stopped.cancel()
+    await asyncio.gather(stopped, return_exceptions=True)
+    before = sorted(path for path in run.root.rglob("*") if path.is_file() and TEMPORARY not in path.name)
+    history.let_go.set()
+    assert await asyncio.to_thread(ended.wait, 20)
+    assert sorted(path for path in run.root.rglob("*") if path.is_file()) == before
+
+
+async def test_an_operator_that_comes_too_late_writes_nothing_of_a_round_that_it_does_not_know(tmp_path: Path) -> None:
+    """It was stopped before it had read the journal; meanwhile another one redrives the run."""
+    run = Finished(tmp_path, 3)
+    await run.round(FAILED, [succeeded(0), failed(1), failed(2)])
+    known = Progress().with_records([record for _, _, record in JournalReader(run.store).records_from()])
+    await run.journal([redriven(1, 1, 2)], [succeeded(1, attempt=2)])
+    before = run.contents()
+    with pytest.raises(Fenced):
+        await run.exporter().export(known, FAILED, PlanReader(run.store).view())
+    assert run.contents() == before
+    assert not (tmp_path / "results/p/6a1f/Redrive-1").exists()

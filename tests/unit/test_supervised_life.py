@@ -210,3 +210,29 @@ async def test_what_an_ended_run_has_still_to_tell_is_told_before_it_is_stopped(
     await served.job("run-1-1", 0)
     await operator.ends()
     assert served.supervisor.idle.is_set()
+
+
+async def untold(operator: Operator) -> None:
+    """An operator dies with a child under way, before any status told of it."""
+    first = Served(operator)
+    await until(lambda: operator.api.jobs() == ["run-0-1"], 20)
+    first.stop.set()
+    await operator.ends()
+
+
+async def test_an_abort_reaches_the_children_of_a_run_whose_start_was_never_told(operator: Operator) -> None:
+    await untold(operator)
+    served = Served(operator, {"abort": True})
+    await served.idle()
+    assert operator.api.jobs() == []
+
+
+async def test_a_template_that_is_refused_by_now_does_not_end_a_run_whose_start_was_never_told(
+    operator: Operator,
+) -> None:
+    await untold(operator)
+    operator.api.refusing = True
+    served = Served(operator)
+    await served.job("run-0-1", 0)
+    await served.job("run-1-1", 0)
+    await served.idle()

@@ -33,11 +33,15 @@ class Api(FakeApi):
     """Takes every trial of a Job, and every status, until the run is `gone`."""
 
     gone = False
+    refusing = False  # trials of Jobs, as a policy that is new does
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if "/mapruns/" in request.path and self.gone:
             told = {"kind": "Status", "reason": "NotFound", "message": "run not found", "details": {"name": "run"}}
             return web.json_response(told | {"code": 404}, status=404)
+        if "dryRun" in request.query and self.refusing:
+            refusal = {"kind": "Status", "reason": "Invalid", "message": "a policy", "code": 422}
+            return web.json_response(refusal, status=422)
         if "/mapruns/" in request.path or "dryRun" in request.query:
             return web.json_response({})
         return await super().answer(request)

@@ -6,15 +6,17 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maprun import tidying
+from maprun import preparing, tidying
 from maprun.adapters import expiring, state_removal
 from maprun.adapters.cluster import ApiError, ClusterClient
 from maprun.adapters.directory import DirectoryStore
@@ -22,7 +24,8 @@ from maprun.adapters.expiring import Expiry
 from maprun.adapters.state_removal import MARK, Removals, folder_of, remove
 from maprun.adapters.sweeping import Sweeper
 from maprun.errors import StoreUnavailable
-from maprun.ports import ObjectInfo
+from maprun.model import MapRunSpec, RunRef
+from maprun.ports import UNOBSERVED, ObjectInfo
 from maprun.preparing import Shared
 from maprun.settings import OperatorSettings
 from tests.unit.fake_api import until
@@ -138,6 +141,40 @@ async def test_what_was_being_written_goes_at_the_second_look(removals: tuple[Re
     store.hurdle = hurdle
     await made.add("team/run-1/")
     assert store.objects == {}
+
+
+async def test_an_operator_that_stops_looks_again_at_what_it_has_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its mark nobody would find the rest."""
+    monkeypatch.setattr(state_removal, "AGAIN_SECONDS", 3600.0)
+    store = FakeStore()
+    made = Removals(store)
+    state(store, "team/run-1/")
+    removal = made.add("team/run-1/")
+    await until(lambda: store.objects == {})
+    await asyncio.sleep(0.05)
+    store.create("team/run-1/journal/000002", b"late")
+    await made.close()
+    assert removal.done()
+    assert store.objects == {}
+
+
+async def test_a_store_that_hangs_does_not_keep_an_operator_from_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_removal, "CLOSE_SECONDS", 0.01)
+    store, hangs, free = Breaking(), threading.Event(), threading.Event()
+
+    def hurdle() -> None:
+        hangs.set()
+        assert free.wait(20)
+
+    store.hurdle = hurdle
+    made = Removals(store)
+    removal = made.add("team/run-1/")
+    try:
+        assert await asyncio.to_thread(hangs.wait, 10)
+        await asyncio.wait_for(made.close(), 10)
+        assert removal.cancelled()
+    finally:
+        free.set()
 
 
 async def test_a_store_that_hangs_holds_nobody_up_for_long(removals: tuple[Removals, Breaking]) -> None:
@@ -291,6 +328,31 @@ def test_no_sweep_takes_the_state_of_a_run_that_is_there(before: list[str], duri
         runner.run(world.sweeper().sweep())
     assert world.runs.isdisjoint(world.removed)
     assert gone <= set(world.removed)
+
+
+@pytest.mark.parametrize("writes", range(3))
+async def test_state_is_marked_before_there_is_any(monkeypatch: pytest.MonkeyPatch, writes: int) -> None:
+    """An operator that dies behind any write leaves nothing that a sweep would not find."""
+    store, left = FakeStore(), iter(range(writes))
+
+    def before(key: str) -> None:
+        if next(left, None) is None:
+            raise StoreUnavailable("the operator is dead")
+
+    async def never_held(error: Exception) -> None:
+        raise error
+
+    store.before = before
+    monkeypatch.setattr(preparing, "open_store", lambda *_: store)
+    shared: Any = SimpleNamespace(
+        settings=OperatorSettings(), installation=HERE, telemetry=SimpleNamespace(health=UNOBSERVED)
+    )
+    needs = preparing.Needs(shared, RunRef("team", "run", "1", 0.0), lambda: False, never_held)
+    spec = msgspec.convert({"itemProcessor": {"jobTemplate": {}}}, MapRunSpec)
+    with suppress(StoreUnavailable):
+        await needs.frozen(spec)
+    assert not store.objects or store.objects[MARK] == HERE.encode()
+    assert len(store.objects) == min(writes, 2)
 
 
 # ------------------------------------------------------------------------------------------------------------- expiry

@@ -39,7 +39,8 @@ async def leave(client: ClusterClient, lease: str, namespaces: Sequence[str], sa
             if lease:
                 await _stopped(lease, await _take(client, lease), say)
             say(_told(await _let_go_of_all(client, namespaces)))
-            while lease and (leader := await _take(client, lease)):  # that took so long that ours had run out
+            # In case that took so long that ours had run out, and another took it.
+            while lease and (leader := await _take(client, lease)) not in ("", ME):
                 await _stopped(lease, leader, say)
                 await _let_go_of_all(client, namespaces)
             if lease:
@@ -58,12 +59,15 @@ async def _stopped(lease: str, leader: str, say: Callable[[str], None]) -> None:
 
 
 async def _take(client: ClusterClient, place: str) -> str:
-    """Take the Lease, whoever has it; returns who that was, "" for nobody else."""
-    lease = LeaseObject(client, place)
+    """Take the Lease, whoever has it; returns who that was, "" for nobody. `ME` may be a try that was killed before the
+    leader had noticed it; so may be the one before in here, whose answer was lost.
+    """
+    lease, leader = LeaseObject(client, place), ""
     while True:
         try:
             await lease.get()
             before = lease.record or Record()
+            leader = before.holder if before.holder not in ("", ME) else leader or before.holder
             now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
             await lease.put(msgspec.structs.replace(held(ME, before, now), lease_duration_seconds=LEASE_SECONDS))
         except ApiError as error:
@@ -71,7 +75,7 @@ async def _take(client: ClusterClient, place: str) -> str:
                 raise
             await asyncio.sleep(RETRY_SECONDS)
         else:
-            return before.holder if before.holder != ME else ""
+            return leader
 
 
 async def _let_go_of_all(client: ClusterClient, namespaces: Sequence[str]) -> int:

@@ -4,7 +4,8 @@ Rule 1: nothing here stops a run. What the API server does not take now is tried
         final one until it is taken.
         An event that it refuses is dropped.
 Rule 2: events are named after what they tell, so that an operator that starts anew does not tell them twice.
-Rule 3: a status that says nothing new is not written.
+Rule 3: a status that says nothing new is not written. One that is on its way when the run ends is waited for: cut off,
+        it may take effect all the same, and behind the end.
 Rule 4: a run that goes on again, by a redrive or by another try to start it, loses the end that its status had.
 """
 
@@ -60,6 +61,7 @@ class ResourceReporter:
         self._away = False  # the API server took nothing the last time
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._patching = asyncio.Lock()
 
     def launched(self, attempt: Attempt) -> None:
         """Nothing: no story of a single child (design §2)."""
@@ -86,8 +88,11 @@ class ResourceReporter:
         """
         driven = self._newest is not None
         generation = self._generation() if driven else self._looked
-        asked = self._known.get("observedGeneration") != generation
+        async with self._patching:
+            if self._task is not None:
+                self._task.cancel()
         await self.close()
+        asked = self._known.get("observedGeneration") != generation
         self._newest = None
         if driven:
             await self._insist(lambda: self._progress(snapshot, generation - snapshot.redrive_follows))
@@ -170,7 +175,8 @@ class ResourceReporter:
         try:
             if not self._holds(body, without):
                 await self._turn()
-                await patch_status(self._client, self._run, body, without)
+                async with self._patching:
+                    await patch_status(self._client, self._run, body, without)
                 self._next_patch = time.monotonic() + PATCH_SECONDS
                 self._known = {field: value for field, value in self._known.items() if field not in without} | body
             for event in told:

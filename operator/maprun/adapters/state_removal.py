@@ -3,7 +3,8 @@
 Rule 1: only a run that is deleted, or is being deleted, is handed in: nothing here asks whether one is still needed.
 Rule 2: the mark goes last: what an interrupted removal left is found by a sweep (sweeping.py).
 Rule 3: in threads of its own, a few at a time: a store that hangs holds nobody else up.
-Rule 4: a second look, a little later, takes away what was being written when the run was deleted.
+Rule 4: a second look, a little later, takes away what was being written when the run was deleted. It comes at once when
+        the operator stops: without its mark nobody would find that.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from maprun.ports import Store
 MARK: Final = "installation"  # key in a run's folder: whose run it is
 AT_ONCE: Final = 4
 AGAIN_SECONDS: Final = 15.0  # until the second look
+CLOSE_SECONDS: Final = 0.5  # for the second looks of an operator that stops: another one waits for its Lease
 PAUSES: Final = (1.0, 5.0, 20.0, 60.0, 300.0, 300.0)  # seconds before the second try, the third, …
 
 log = logging.getLogger("maprun")
@@ -49,6 +51,7 @@ class Removals:
         self._store = store
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="removal")
         self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._closing = asyncio.Event()
 
     def add(self, folder: str) -> asyncio.Task[None]:
         """Begin to remove a folder; it is tried for a while. One that is being removed is looked at again. The task
@@ -66,8 +69,11 @@ class Removals:
                 await self._once(folder)
 
     async def close(self) -> None:
-        """Give up what is not done; a call to the store that is under way ends by itself."""
+        """Take a last look, and give up what is not done then; a call to the store that is under way ends by itself."""
         tasks = tuple(self._under_way.values())
+        self._closing.set()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -77,7 +83,8 @@ class Removals:
         if before is not None:
             await asyncio.wait((before,))
         if await self._tried(folder):
-            await asyncio.sleep(AGAIN_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), AGAIN_SECONDS)
             await self._tried(folder)
 
     async def _tried(self, folder: str) -> bool:

@@ -120,6 +120,13 @@ def folder(prefix: str, run_uid: str, redrive: int = 0) -> str:
     return (prefix.rstrip("/") + "/" if prefix else "") + run_uid + "/" + (f"Redrive-{redrive}/" if redrive else "")
 
 
+def output_key(redrive: int = 0) -> str:
+    """Key of a round's output in the run's own store, when it is too large for the status. Each round has its own: an
+    operator that was stopped while it wrote that of an earlier round may still do so.
+    """
+    return f"output-{redrive}.json" if redrive else "output.json"
+
+
 def manifest(bucket: str, map_run_arn: str, files: dict[str, list[ResultFile]]) -> bytes:
     """`manifest.json`: compact, all three categories always there (§5.3)."""
     listed = {name: [{"Key": file.key, "Size": file.size} for file in files.get(name, [])] for name in CATEGORIES}
