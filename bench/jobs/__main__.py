@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.jobs import floor, through
-from maprun.model import ItemProcessor, MapRunSpec
+from maprun.model import MapRunSpec
+from maprun.model_processing import ItemProcessor
 from tests.cluster import Cluster, attach, started
 from tools import crd
 

@@ -33,7 +33,9 @@ from maprun.core.rounds import Rounds, rounds_of
 from maprun.core.scheduling import PlanView
 from maprun.core.status import in_status
 from maprun.errors import Fenced, RunFailed, StatesError, StoreError, StoreUnavailable
-from maprun.model import PAYLOAD_LIMIT, MapRunSpec, OutputType, QueryLanguage, ResultWriter, Transformation
+from maprun.fields import PAYLOAD_LIMIT
+from maprun.model import MapRunSpec, QueryLanguage
+from maprun.model_writing import OutputType, ResultWriter, Transformation
 from maprun.ports import Store
 from maprun.records import NOTHING, Batch, Exported, Outcome, Record, RunStatus, Verdict
 

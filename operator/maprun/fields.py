@@ -1,4 +1,4 @@
-"""What the fields of the model are made of: bounded strings, descriptions, and schemas of what is kept as it is.
+"""What the model is made of: bounded strings and numbers, descriptions, schemas of what is kept as it is.
 
 Rule 1: every string has a length; what has a form has a pattern that means the same to Python and to Go (RE2).
 """
@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
+import msgspec
 from msgspec import Meta
+
+MAX_ITEMS: Final = 100_000_000  # §1.2
+MAX_SECONDS: Final = 99_999_999  # §5.6
+PAYLOAD_LIMIT: Final = 256 * 1024  # bytes of one child's input or output, and of an inline result, §8
+UNRESOLVED: Final = "only a resolved spec has this: see core/resolving.py"
 
 ANY_JSON: Final = {"x-kubernetes-preserve-unknown-fields": True}
 
@@ -30,11 +36,18 @@ EXPRESSION: Final = r"^\{%[\s\S]*%\}$"
 DECIMAL_OR_EXPRESSION: Final = r"^([0-9]{1,8}(\.[0-9]{1,6})?|\{%[\s\S]*%\})$"
 Expression = Annotated[str, Meta(max_length=8192, pattern=EXPRESSION)]
 DecimalOrExpression = Annotated[str, Meta(max_length=8192, pattern=DECIMAL_OR_EXPRESSION)]
+Percentage = Annotated[int, Meta(ge=0, le=100)] | DecimalOrExpression
+Seconds = Annotated[int, Meta(ge=1, le=MAX_SECONDS)]
+Items = Annotated[int, Meta(ge=0, le=MAX_ITEMS)]
 Argument = Annotated[str, Meta(max_length=8192)]
 TemplatePath = Annotated[str, Meta(min_length=1, max_length=8192, pattern=r"^(\$|States\.)")]
 VersionId = Annotated[str, Meta(min_length=1, max_length=1024)]
 AccountId = Annotated[str, Meta(pattern=r"^[0-9]{12}$", max_length=12)]
 Header = Annotated[str, Meta(max_length=10_240)]
+
+
+class Model(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+    """Base of every value in the spec. (Subclasses repeat `frozen`: mypy does not inherit it.)"""
 
 
 def doc(*sentences: str) -> Meta:

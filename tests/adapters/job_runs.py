@@ -18,18 +18,8 @@ from maprun.adapters.pacing import WriteBudget
 from maprun.core.resources import Thing
 from maprun.core.scheduling import Observation
 from maprun.core.starting import PATIENCE
-from maprun.model import (
-    API_VERSION,
-    GROUP,
-    KIND,
-    PLURAL,
-    VERSION,
-    ItemProcessor,
-    MapRunSpec,
-    Output,
-    OutputFrom,
-    RunRef,
-)
+from maprun.model import API_VERSION, GROUP, KIND, PLURAL, VERSION, MapRunSpec, RunRef
+from maprun.model_processing import ItemProcessor, Output, OutputFrom
 from maprun.records import Attempt, Batch, Outcome
 from tests.cluster.cluster import Cluster
 from tests.operator_process import eventually

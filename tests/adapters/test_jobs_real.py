@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from maprun.errors import StatesError
-from maprun.model import OutputFrom
+from maprun.model_processing import OutputFrom
 from maprun.records import ChildStatus, Outcome
 from tests.adapters.job_runs import install, running, spec_of, until
 from tests.cluster import images

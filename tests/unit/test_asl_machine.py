@@ -11,7 +11,8 @@ from maprun.core.asl import document
 from maprun.core.asl.document import DefinitionInvalid
 from maprun.core.asl.machine import Answer, Asked, Ended, MapRun, Waiting, execute
 from maprun.errors import Failure
-from maprun.model import InputType, QueryLanguage
+from maprun.model import QueryLanguage
+from maprun.model_reading import InputType
 
 CONTEXT: dict[str, Any] = {
     "Execution": {"Id": "arn:…:execution:machine:1", "Input": {"start": 1}, "Name": "1", "RedriveCount": 0},

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from maprun.core.batching import Batched, Batcher, Batching, Single, batching
 from maprun.errors import RunFailed
-from maprun.model import PAYLOAD_LIMIT, ItemBatcher
+from maprun.fields import PAYLOAD_LIMIT
+from maprun.model_processing import ItemBatcher
 
 
 def made(batches: Batching, *blocks: Sequence[bytes]) -> list[Batched]:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from maprun.core import children
 from maprun.core.children import job_for, job_name, main_container
 from maprun.core.resources import JobView, PodView
-from maprun.model import ItemProcessor, MapRunSpec, RunRef
+from maprun.model import MapRunSpec, RunRef
+from maprun.model_processing import ItemProcessor
 from maprun.records import Attempt, Batch
 
 RUN = RunRef("data", "airports", "0a1b", 0.0)

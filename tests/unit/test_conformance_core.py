@@ -18,7 +18,7 @@ import pytest
 
 from maprun.core import paths, payload, retrying, selection, tolerance
 from maprun.errors import TOLERANCE_CAUSE, Failure, RunFailed, StatesError
-from maprun.model import Retrier
+from maprun.model_processing import Retrier
 
 # -------------------------------------------------------------------------------------------------- facts in our tables
 

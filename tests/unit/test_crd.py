@@ -13,7 +13,9 @@ import yaml
 
 from maprun.core.rules import RULES
 from maprun.core.rules_edit import EDIT_RULES
-from maprun.model import LIVE, MUTABLE, MapRunSpec, Model, Retrier
+from maprun.fields import Model
+from maprun.model import LIVE, MUTABLE, MapRunSpec
+from maprun.model_processing import Retrier
 from maprun.model_status import MapRunStatus, Status
 from tools import crd
 

@@ -19,7 +19,8 @@ from maprun.adapters.pacing import WriteBudget
 from maprun.core import starting
 from maprun.core.scheduling import Observation
 from maprun.errors import StatesError
-from maprun.model import ItemProcessor, MapRunSpec, Output, OutputFrom, RunRef
+from maprun.model import MapRunSpec, RunRef
+from maprun.model_processing import ItemProcessor, Output, OutputFrom
 from maprun.records import Attempt, Batch, ChildStatus, Outcome
 from tests.unit.fake_api import NOW, FakeApi, Refusal, serving, terminated, until
 

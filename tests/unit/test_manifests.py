@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from maprun.core import manifests
 from maprun.core.manifests import MAX_FILES, Manifest
 from maprun.errors import RunFailed, StatesError
-from maprun.model import ManifestType
+from maprun.model_reading import ManifestType
 
 INVENTORY: dict[str, Any] = {
     "sourceBucket": "source",

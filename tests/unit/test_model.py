@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from maprun.model import LIVE, MUTABLE, ExecutionType, InputType, JitterStrategy, MapRunSpec, ReaderResource, Retrier
+from maprun.model import LIVE, MUTABLE, MapRunSpec
+from maprun.model_processing import ExecutionType, JitterStrategy, Retrier
+from maprun.model_reading import InputType, ReaderResource
 from tests.spec_cases import JOB, get_object, listing
 
 

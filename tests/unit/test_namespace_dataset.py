@@ -14,7 +14,8 @@ from maprun.adapters.namespace_values import NotReady
 from maprun.adapters.sources import Resume, open_source
 from maprun.adapters.stores import BucketsRef
 from maprun.errors import Reason, RunFailed, StatesError
-from maprun.model import ItemReader, MapRunSpec
+from maprun.model import MapRunSpec
+from maprun.model_reading import ItemReader
 from maprun.planning import PlanRequest
 
 HIDDEN: Final = "never-to-be-shown"

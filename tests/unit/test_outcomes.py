@@ -13,7 +13,7 @@ from maprun.core import outcomes, starting
 from maprun.core.outcomes import Contract, needs_log, needs_pod, outcome_of, output_of
 from maprun.core.resources import JobView, PodView
 from maprun.errors import Failure, StatesError
-from maprun.model import OutputFrom
+from maprun.model_processing import OutputFrom
 from maprun.records import ChildStatus, Outcome
 
 CONTRACT = Contract("main")

@@ -23,7 +23,8 @@ from maprun.core.batching import batching
 from maprun.core.columns import Items
 from maprun.core.inputs import inputs
 from maprun.errors import RunFailed
-from maprun.model import MAX_ITEMS, PAYLOAD_LIMIT, MapRunSpec
+from maprun.fields import MAX_ITEMS, PAYLOAD_LIMIT
+from maprun.model import MapRunSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = (ROOT / "docs/readers.md").read_text("utf-8")

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from maprun.core import resolving
 from maprun.core.validation import parse
 from maprun.errors import Reason, RunFailed, StatesError
-from maprun.model import MAX_CONCURRENCY, MAX_ITEMS, MapRunSpec
+from maprun.fields import MAX_ITEMS
+from maprun.model import MAX_CONCURRENCY, MapRunSpec
 from tests.spec_cases import LOCAL, Json, jsonata, numbered, reading, resource, writer
 
 CONTEXT: Json = {"State": {"Name": "MapState"}, "Execution": {"Id": "arn", "Name": "run-7"}}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from maprun.core import result_forms
 from maprun.core.result_forms import ARRAY, LAYOUTS, LINES, Layout
-from maprun.model import OutputType, ResultWriter, Transformation, WriterConfig
+from maprun.model_writing import OutputType, ResultWriter, Transformation, WriterConfig
 
 JSON, JSONL, PARQUET = OutputType.JSON, OutputType.JSONL, OutputType.PARQUET
 NONE, COMPACT, FLATTEN = Transformation.NONE, Transformation.COMPACT, Transformation.FLATTEN

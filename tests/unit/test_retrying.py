@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from maprun.core import retrying
 from maprun.errors import Failure
-from maprun.model import MAX_SECONDS, JitterStrategy, Retrier
+from maprun.fields import MAX_SECONDS
+from maprun.model_processing import JitterStrategy, Retrier
 from maprun.records import Retry
 
 NOW = 1_000_000.0

@@ -9,7 +9,8 @@ import pytest
 from maprun.core import arns, payload, selection
 from maprun.core.times import iso
 from maprun.errors import RunFailed
-from maprun.model import ItemProcessor, MapRunSpec, RunRef
+from maprun.model import MapRunSpec, RunRef
+from maprun.model_processing import ItemProcessor
 
 RUN = RunRef("team", "airports", "1f0e", 1_790_204_325.09)
 INPUT = {"rows": [1, 2], "bucket": "data"}

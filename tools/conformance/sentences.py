@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from maprun.core import csv_rows, functions_text
-from maprun.model import CsvDelimiter, ReaderConfig
+from maprun.model_reading import CsvDelimiter, ReaderConfig
 from tools.conformance.executions import Performed, perform
 from tools.conformance.matching import difference
 

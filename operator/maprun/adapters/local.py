@@ -27,7 +27,9 @@ from maprun.core.children import SMALL_INPUT
 from maprun.core.outcomes import MESSAGE_LIMIT, failure_of, last_line, output_of
 from maprun.core.scheduling import Observation
 from maprun.errors import Failure, RunFailed, StatesError
-from maprun.model import PAYLOAD_LIMIT, MapRunSpec, OutputFrom, RunRef
+from maprun.fields import PAYLOAD_LIMIT
+from maprun.model import MapRunSpec, RunRef
+from maprun.model_processing import OutputFrom
 from maprun.records import Attempt, Batch, ChildStatus, Outcome
 
 NOTHING: Final = msgspec.Raw(b"")

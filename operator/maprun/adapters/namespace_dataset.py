@@ -11,7 +11,7 @@ from typing import Final
 from maprun.adapters.cluster import ClusterClient
 from maprun.adapters.namespace_values import CONFIG_MAP, GOES_ON, SECRET, NotReady, values_of
 from maprun.errors import Problem
-from maprun.model import ItemReader, ReaderResource
+from maprun.model_reading import ItemReader, ReaderResource
 
 FIELD: Final = "spec.itemReader.parameters"
 KINDS: Final = {ReaderResource.CONFIG_MAP: CONFIG_MAP, ReaderResource.SECRET: SECRET}

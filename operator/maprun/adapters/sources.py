@@ -19,7 +19,8 @@ from maprun.adapters.sources_object import form_of, place_of
 from maprun.adapters.stores import Buckets
 from maprun.core import resolving
 from maprun.errors import Changed, StoreUnavailable
-from maprun.model import InputType, ItemReader, MapRunSpec, ReaderTransformation
+from maprun.model import MapRunSpec
+from maprun.model_reading import InputType, ItemReader, ReaderTransformation
 
 __all__ = ["Block", "Resume", "Source", "open_source"]
 

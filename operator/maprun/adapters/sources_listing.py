@@ -18,7 +18,7 @@ import msgspec
 from maprun.adapters.source_blocks import Block, Resume, behind, grouped, reader_errors
 from maprun.adapters.sources_object import Form, Opened, Place, form_of, open_object
 from maprun.adapters.stores import Buckets
-from maprun.model import ItemReader
+from maprun.model_reading import ItemReader
 from maprun.ports import ObjectInfo
 
 

@@ -14,7 +14,7 @@ from maprun.adapters.sources_object import DELIMITERS, Form, Place, form_of, pla
 from maprun.adapters.stores import Buckets
 from maprun.core import manifests
 from maprun.errors import RunFailed, StatesError
-from maprun.model import InputType, ItemReader, ManifestType
+from maprun.model_reading import InputType, ItemReader, ManifestType
 
 MAX_BYTES: Final = 64 << 20
 

@@ -16,7 +16,7 @@ from maprun.adapters import compression, parquet
 from maprun.adapters.source_blocks import Values, grouped, reader_errors
 from maprun.adapters.stores import Buckets
 from maprun.core import csv_rows, decoding, jsonl
-from maprun.model import CsvDelimiter, CsvHeaderLocation, InputType, ItemReader, ReaderConfig
+from maprun.model_reading import CsvDelimiter, CsvHeaderLocation, InputType, ItemReader, ReaderConfig
 from maprun.ports import RandomAccess, Reading, Store
 
 DELIMITERS: Final = {

@@ -11,7 +11,7 @@ from typing import Final
 from maprun.adapters.stores import DirectoryBuckets
 from maprun.cli.sentences import BadInput
 from maprun.errors import NotFound, StoreError
-from maprun.model import ItemReader
+from maprun.model_reading import ItemReader
 
 FIELD: Final = "spec.itemReader.parameters"
 MAX_BYTES: Final = 1 << 20

@@ -29,7 +29,8 @@ from maprun.cli.screen import Screen
 from maprun.cli.sentences import BadInput
 from maprun.core.status import Snapshot
 from maprun.errors import RunFailed
-from maprun.model import ItemReader, MapRunSpec, RunRef
+from maprun.model import MapRunSpec, RunRef
+from maprun.model_reading import ItemReader
 from maprun.ports import Store
 from maprun.running import Home, engine_for, frozen_spec, needs_local, resolved_spec, with_live_fields
 from maprun.settings import s3_from

@@ -21,7 +21,8 @@ import msgspec
 
 from maprun.core import nesting
 from maprun.errors import RunFailed, StatesError
-from maprun.model import PAYLOAD_LIMIT, ItemBatcher
+from maprun.fields import PAYLOAD_LIMIT
+from maprun.model_processing import ItemBatcher
 
 FIELD: Final = "spec.itemBatcher"
 ADVICE: Final = "Let spec.itemSelector pick what the child needs."

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import msgspec
 
 from maprun.errors import RunFailed, StatesError
-from maprun.model import ManifestType
+from maprun.model_reading import ManifestType
 
 MAX_FILES: Final = 100_000
 ARN: Final = re.compile(r"arn:[^:]+:s3:::(.+)")

@@ -17,7 +17,8 @@ import msgspec
 from maprun.core import nesting
 from maprun.core.resources import Condition, JobView, PodView, Terminated
 from maprun.errors import Failure, StatesError
-from maprun.model import PAYLOAD_LIMIT, OutputFrom
+from maprun.fields import PAYLOAD_LIMIT
+from maprun.model_processing import OutputFrom
 from maprun.records import ChildStatus, Outcome
 
 MESSAGE_LIMIT: Final = 4096  # bytes of a container's termination message; the kubelet keeps the tail of a longer one

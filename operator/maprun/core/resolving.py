@@ -23,20 +23,11 @@ from maprun.core.intrinsics import shown
 from maprun.core.rule import is_expression, value_at
 from maprun.core.validation import type_problem
 from maprun.errors import RunFailed, StatesError
-from maprun.model import (
-    MAX_CONCURRENCY,
-    MAX_ITEMS,
-    PAYLOAD_LIMIT,
-    ItemBatcher,
-    ItemReader,
-    MapRunSpec,
-    Model,
-    QueryLanguage,
-    ReaderConfig,
-    ReaderParameters,
-    ResultWriter,
-    WriterParameters,
-)
+from maprun.fields import MAX_ITEMS, PAYLOAD_LIMIT, Model
+from maprun.model import MAX_CONCURRENCY, MapRunSpec, QueryLanguage
+from maprun.model_processing import ItemBatcher
+from maprun.model_reading import ItemReader, ReaderConfig, ReaderParameters
+from maprun.model_writing import ResultWriter, WriterParameters
 
 T = TypeVar("T", bound=Model)
 Parse = Callable[[Any], int | str | None]

@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from maprun.core.results import SUCCEEDED
-from maprun.model import PAYLOAD_LIMIT, OutputType, ResultWriter, Transformation
+from maprun.fields import PAYLOAD_LIMIT
+from maprun.model_writing import OutputType, ResultWriter, Transformation
 
 _ARRAY: Final = b"["
 _BLANKS: Final = b" \t\r\n"

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from maprun.errors import Failure, StatesError
-from maprun.model import MAX_SECONDS, JitterStrategy, Retrier
+from maprun.fields import MAX_SECONDS
+from maprun.model_processing import JitterStrategy, Retrier
 from maprun.records import Retry
 
 _BY_NAME_ONLY: Final = frozenset({StatesError.DATA_LIMIT_EXCEEDED})

@@ -12,18 +12,10 @@ from typing import Any, Final
 from maprun.core.rule import NUMBERS, Rule, number, only_with, twin, value_at
 from maprun.core.rules_reader import READER_RULES
 from maprun.errors import StatesError
-from maprun.model import (
-    S3,
-    ItemProcessor,
-    MapRunSpec,
-    Model,
-    OutputType,
-    QueryLanguage,
-    RedriveFilter,
-    ResultWriter,
-    Retrier,
-    Transformation,
-)
+from maprun.fields import Model
+from maprun.model import S3, MapRunSpec, QueryLanguage, RedriveFilter
+from maprun.model_processing import ItemProcessor, Retrier
+from maprun.model_writing import OutputType, ResultWriter, Transformation
 
 JSONPATH, JSONATA = QueryLanguage.JSONPATH, QueryLanguage.JSONATA
 

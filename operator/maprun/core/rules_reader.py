@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from maprun.core.rule import Rule, twin, value_at
-from maprun.model import (
+from maprun.fields import Model
+from maprun.model_processing import ItemBatcher
+from maprun.model_reading import (
     MAX_HEADER_BYTES,
     CsvHeaderLocation,
     InputType,
-    ItemBatcher,
     ItemReader,
     ManifestType,
-    Model,
     ReaderConfig,
     ReaderParameters,
     ReaderTransformation,

@@ -17,8 +17,8 @@ from maprun.core import expressions
 from maprun.core.rule import NAME
 from maprun.core.rules import RULES
 from maprun.errors import Problem, SpecInvalid
-from maprun.fields import CHILD_INDEXES, DECIMAL_OR_EXPRESSION, EXPRESSION
-from maprun.model import API_VERSION, KIND, MapRunSpec, Model
+from maprun.fields import CHILD_INDEXES, DECIMAL_OR_EXPRESSION, EXPRESSION, Model
+from maprun.model import API_VERSION, KIND, MapRunSpec
 
 
 def parse(body: Mapping[str, Any]) -> MapRunSpec:
