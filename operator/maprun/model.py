@@ -5,8 +5,8 @@ Rule 2: each field's description says default, unit and bound in a sentence; `ma
 Rule 3: values that Kubernetes may give as int or string (no floats in its API) are parsed once, by the properties here.
 Rule 4: what joins several fields is a rule of `core/rules.py`, which the CRD carries as CEL.
 
-Field names are ASL's in camelCase; enum values are ASL's own (design §2). What reads, processes and writes items has its
-own modules: model_reading.py, model_processing.py, model_writing.py.
+Field names are ASL's in camelCase; enum values are ASL's own (design §2). What reads, processes and writes items has
+its own modules: model_reading.py, model_processing.py, model_writing.py.
 """
 
 from __future__ import annotations
