@@ -2,7 +2,8 @@
 
 Rule 1: repeatable: a crash anywhere repeats it, with the same bytes under the same keys; the manifest comes last.
         Everything follows from the journal, also what a redrive changes.
-Rule 2: memory follows the number of children by a few bytes each, never their outputs.
+Rule 2: memory follows the number of children by a few bytes each, never their outputs. But a part of a file is there as
+        long as it is on its way: so a run writes in its turn, and pauses outside of it.
 Rule 3: what the user can mend (bucket, permission) ends the run as `States.ResultWriterFailed`; an unreachable store is
         tried again for ever.
 Rule 4: the output is made of the result when all files are written, so that a mistake in it costs no result.
@@ -25,6 +26,7 @@ import msgspec
 from maprun.adapters import parquet_writing
 from maprun.adapters.stores import Buckets
 from maprun.adapters.threads import apart
+from maprun.adapters.turns import EXPORTS, Turns
 from maprun.core import arns, outputs, result_forms, results, selection
 from maprun.core.finals import Finals, Place
 from maprun.core.progress import Progress
@@ -84,7 +86,7 @@ class Result(NamedTuple):
 
 class ResultsExporter:
     """Fulfils `ports.Exporter` for one run. `store` is the run's own; `trouble` is told what holds the export up (""
-    when it goes on).
+    when it goes on); `turns` are shared by all runs (None: the run is alone).
     """
 
     def __init__(
@@ -98,8 +100,10 @@ class ResultsExporter:
         store: Store,
         clock: Callable[[], float],
         trouble: Callable[[str], None] = lambda _: None,
+        turns: Turns | None = None,
     ) -> None:
         self._spec, self._names, self._buckets, self._store = spec, names, buckets, store
+        self._turns = turns or Turns(EXPORTS)
         self._history, self._plan = history, plan
         self._clock, self._trouble = clock, trouble
         self._stopped = threading.Event()
@@ -112,7 +116,8 @@ class ResultsExporter:
         work = partial(self._export, progress.redrives, verdict, plan)
         while True:
             try:
-                exported = await apart(work)
+                async with self._turns.turn(self._names.run.namespace):
+                    exported = await apart(work)
             except asyncio.CancelledError:  # the thread goes on
                 self._stopped.set()
                 raise

@@ -26,7 +26,7 @@ from maprun.adapters.sharing import Capacities
 from maprun.adapters.state_removal import MARK, folder_of
 from maprun.adapters.stores import BucketsRef, open_store
 from maprun.adapters.telemetry import Telemetry
-from maprun.adapters.turns import Turns
+from maprun.adapters.turns import EXPORTS, Turns
 from maprun.core import children, templates
 from maprun.errors import AlreadyExists, Held, Reason, RunFailed, StatesError, StoreError
 from maprun.model import MapRunSpec, RunRef
@@ -49,6 +49,7 @@ class Shared(msgspec.Struct, frozen=True):
     installation: str = ""
     capacities: Capacities = msgspec.field(default_factory=lambda: Capacities(0, 0))
     turns: Turns = msgspec.field(default_factory=Turns)
+    exports: Turns = msgspec.field(default_factory=lambda: Turns(EXPORTS))
 
 
 class Needs:
@@ -108,7 +109,8 @@ class Needs:
 
     def _home_with(self, buckets: BucketsRef, region: str) -> Home:
         shared = self._shared
-        return Home(self._state, shared.settings.s3, buckets, region, shared.telemetry.health, shared.turns)
+        observer, turns = shared.telemetry.health, (shared.turns, shared.exports)
+        return Home(self._state, shared.settings.s3, buckets, region, observer, *turns)
 
     async def _local(self, frozen: MapRunSpec, home: Home, redrives: int) -> bytes | None:
         """The value of the ConfigMap or Secret that the run reads, once it is there; None when it needs none."""

@@ -157,7 +157,7 @@ class RunPlan:
                 reached, again = view.children, True
                 if isinstance(error, StoreUnavailable):
                     self._planning_trouble(str(error))
-                    await asyncio.sleep(min(2.0**tries, PATIENCE))
+                    await asyncio.sleep(min(2.0 ** min(tries, 10), PATIENCE))  # 2.0**1024 is an error
                     tries += 1
                     continue
                 deaths += isinstance(error, PlannerDied)

@@ -42,7 +42,7 @@ STATE_ELSEWHERE: Final = (
 
 class Home(msgspec.Struct, frozen=True):
     """Where a run's state (by URL and access) and its buckets lie; `observer` is told of what is done there, `turns`
-    deals the places to read datasets (None: the run is alone).
+    deals the places to read datasets, `exports` those to write results (None: the run is alone).
     """
 
     url: str
@@ -51,6 +51,7 @@ class Home(msgspec.Struct, frozen=True):
     region: str = ""
     observer: Observer = UNOBSERVED
     turns: Turns | None = None
+    exports: Turns | None = None
 
     def store(self) -> Store:
         """The run's own store."""
@@ -164,6 +165,7 @@ def engine_for(
         store=store,
         clock=clock,
         trouble=troubles.teller("results"),
+        turns=home.exports,
     )
     return Engine(
         run,

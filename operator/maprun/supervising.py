@@ -4,7 +4,7 @@ the engine, again when it breaks.
 Rule 1: what the user must mend is told in the condition and an event, with the field and what to do; other runs never
         notice.
 Rule 2: a missing Secret or ConfigMap is waited for (it may be applied after the run), and by a run that has begun only
-        with what needs it; a broken spec or template ends the run.
+        with what needs it; a broken spec or template ends the run, but never one that is under way.
 Rule 3: an engine that broke is started again from its journal; one that was fenced off is not.
 Rule 4: an edit of the resource is looked at when it comes, whatever the run is doing or waiting for.
 """
@@ -25,7 +25,7 @@ from maprun.adapters.telemetry_runs import TelemetryReporter
 from maprun.core import lifecycle
 from maprun.core.status import Snapshot
 from maprun.engine import Engine
-from maprun.errors import Fenced, Held, Reason, RunFailed, StatesError, StoreError
+from maprun.errors import Fenced, Held, Reason, RunFailed, SpecInvalid, StatesError, StoreError
 from maprun.live_spec import LiveSpec
 from maprun.model import MapRunSpec
 from maprun.preparing import Needs, Shared
@@ -38,6 +38,7 @@ IDLE_SECONDS: Final = 5.0  # for what it still has to tell when it has ended
 RESTART_SECONDS: Final = (1.0, 60.0)  # shortest and longest pause before a broken engine is started again
 
 ABORTED: Final = "The map run was aborted before it began"
+EDITED: Final = "The run goes on when its spec is mended, which an edit broke"
 BROKEN: Final = "The operator met a defect of its own and starts the run again; its log tells more, nothing is lost"
 
 log = logging.getLogger("maprun")
@@ -132,7 +133,8 @@ class Supervisor:
         """One life of the engine. True when nothing is left to do."""
         self._edited.clear()
         try:
-            self._untold = not self._begun() and await self._needs.begun_untold()
+            if not self._begun():
+                self._untold = await self._needs.begun_untold()
             self._check_aborted()
             spec = await self._live.read()
             if not self._begun():
@@ -147,6 +149,9 @@ class Supervisor:
             log.warning("%s: %s; leaving the run to the other operator", self._name, error)
             self._fenced = True
         except RunFailed as error:
+            if isinstance(error, SpecInvalid) and self._begun() and not lifecycle.ended(self._body):
+                await self._waits(error.reason, f"{EDITED}: {error.failure.cause}")
+                return False
             log.info("%s: cannot start: %s", self._name, error.failure.cause)
             await self._reporter.refused(error.reason, _told(error))
         except (ApiError, StoreError) as error:

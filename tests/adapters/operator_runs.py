@@ -165,13 +165,13 @@ class Seen:
         self.times.append(time.monotonic())
 
     def replace(self, items: list[Json]) -> None:
-        """Behind a gap this is what there is."""
+        """Behind a gap this is what there is. In which order it happened nobody knows, so what succeeded comes last."""
         there = {each["metadata"]["uid"] for each in items}
         known = {each["metadata"]["uid"]: (kind, each) for kind, each in self.events}
         for uid, (kind, each) in known.items():
             if kind != "DELETED" and uid not in there:
                 self.add("DELETED", each)
-        for each in items:
+        for each in sorted(items, key=lambda each: each.get("status", {}).get("phase") == "Succeeded"):
             self.add("MODIFIED", each)
 
     def of(self, run: Run) -> Iterator[tuple[str, Json]]:

@@ -110,7 +110,11 @@ class Stage:
         """Wait for the end, and make the proof. `like`: the files of an undisturbed run of the same spec, but for the
         name of the `round_` of the results.
         """
-        status = await run.ended(ENDS_SECONDS)
+        try:
+            status = await run.ended(ENDS_SECONDS)
+        except AssertionError as error:
+            error.add_note(await self._there(run))
+            raise
         assert (verdict(status) == "True") == well, condition(status)
         await until(lambda: self._gone(run), told=lambda: f"Jobs or pods are left:\n{self.operator.log}")
         results = self.buckets.results(status)
@@ -122,6 +126,13 @@ class Stage:
             proof.same_bytes(proof.neutral(results, run, round_), like)
         assert "Traceback" not in self.operator.log
         return status
+
+    async def _there(self, run: Run) -> str:
+        """The run's Jobs and pods as they are, and what the operator says, for whoever must find out why it hangs."""
+        jobs = {each["metadata"]["name"]: each.get("status") for each in await run.jobs()}
+        answer = json.loads(await self.space.client.request("GET", self.space.path("pods")))
+        pods = {each["metadata"]["name"]: each["status"] for each in answer["items"]}
+        return f"Jobs {json.dumps(jobs, indent=1)}\npods {json.dumps(pods, indent=1)}\n{self.operator.log}"
 
     async def _gone(self, run: Run) -> bool:
         """True when the watches have seen the end of each Job and pod, so that they have seen everything."""

@@ -68,16 +68,25 @@ def counters_are_the_files(status: Json, results: Results) -> None:
     assert status["executionCounts"]["succeeded"] == kept["SUCCEEDED"]
 
 
+def _story(pods: Seen, run: Run, child: int) -> str:
+    """All that was seen of a child's pods, a line each."""
+    mine = [(kind, each) for kind, each in pods.of(run) if attempt_of(each)[0] == child]
+    return "".join(f"\n{kind} {each['metadata']['name']} {each['status'].get('phase')}" for kind, each in mine)
+
+
 def nothing_that_succeeded_ran_again(pods: Seen, run: Run) -> None:
     """Behind a child's pod that has succeeded no other pod of that child ever begins. Events come in the order in
-    which things happened.
+    which things happened. Two pods that run at once are Kubernetes' own: its Job controller may make a second one when
+    the answer to the first was lost.
     """
-    succeeded: dict[int, str] = {}
+    known: set[str] = set()
+    succeeded: set[int] = set()
     for _, pod in pods.of(run):
         child, uid = attempt_of(pod)[0], pod["metadata"]["uid"]
-        assert succeeded.get(child, uid) == uid, f"child {child} has succeeded, and {pod['metadata']['name']} began"
-        if pod.get("status", {}).get("phase") == "Succeeded":
-            succeeded[child] = uid
+        assert uid in known or child not in succeeded, f"child {child} ran again:{_story(pods, run, child)}"
+        known.add(uid)
+        if pod["status"].get("phase") == "Succeeded":
+            succeeded.add(child)
 
 
 def each_attempt_is_counted_once(jobs: Seen, run: Run, journal: Iterable[Record], *, renewed: bool) -> None:

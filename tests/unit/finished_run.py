@@ -14,6 +14,7 @@ from maprun.adapters.journal import Journal, JournalReader
 from maprun.adapters.plan_writer import PlanWriter
 from maprun.adapters.plans import PlanReader
 from maprun.adapters.stores import Buckets, DirectoryBuckets
+from maprun.adapters.turns import Turns
 from maprun.core.intervals import IntervalSet
 from maprun.core.progress import Progress
 from maprun.core.results import Names
@@ -73,7 +74,12 @@ class Finished:
         await journal.close()
 
     def exporter(
-        self, *, buckets: Buckets | None = None, trouble: Callable[[str], None] = lambda message: None, **fields: Any
+        self,
+        *,
+        buckets: Buckets | None = None,
+        trouble: Callable[[str], None] = lambda message: None,
+        turns: Turns | None = None,
+        **fields: Any,
     ) -> ResultsExporter:
         """An exporter for a spec with `fields` over the default, which has a result writer."""
         spec = msgspec.convert({"itemProcessor": {"jobTemplate": {}}, "resultWriter": WRITER} | fields, MapRunSpec)
@@ -86,6 +92,7 @@ class Finished:
             store=self.store,
             clock=lambda: 10.0,
             trouble=trouble,
+            turns=turns,
         )
 
     async def export(self, exporter: ResultsExporter, verdict: Verdict = DONE) -> Exported:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import given, settings
@@ -201,6 +203,24 @@ def test_delete_takes_empty_folders_and_leftovers_with_it(store: DirectoryStore,
     store.delete("a/other")
     assert files(root) == []
     store.create("a/b/key", b"again")
+
+
+def test_leftovers_go_where_only_what_may_be_written_can_be_locked(
+    store: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS makes a lock of a whole range of bytes of it; see flock(2)."""
+    lock = fcntl.flock
+
+    def nfs(file: BinaryIO, operation: int) -> None:
+        if operation & fcntl.LOCK_EX and fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", nfs)
+    store.create("a/key", b"")
+    (tmp_path / "store" / "a" / f"{TEMPORARY}1234").write_bytes(b"of a crash")
+    store.delete("a/key")
+    assert files(tmp_path / "store") == []
 
 
 def test_a_delete_leaves_what_somebody_else_is_writing(store: DirectoryStore, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from maprun.adapters.directory import DirectoryStore
+from maprun.adapters.turns import Turns
 from maprun.errors import AccessDenied, Failure, StatesError, StoreUnavailable
 from maprun.ports import Store
 from maprun.records import Batch, Retry
@@ -174,6 +177,56 @@ async def test_an_unreachable_bucket_is_tried_again_until_it_answers(tmp_path: P
     exported = await asyncio.wait_for(run.export(exporter), 60)
     assert exported.failure is None
     assert said == ["the results cannot be written yet: slow down"] * 2 + [""]
+
+
+class Slow:
+    """Buckets whose writes take their time; `most` were under way at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.live, self.most, self._lock = root, 0, 0, threading.Lock()
+
+    def bucket(self, name: str) -> Store:
+        told = self._told
+
+        class Bucket(DirectoryStore):
+            def write(self, key: str, chunks: Iterable[bytes], content_type: str) -> int:
+                told(1)
+                time.sleep(0.05)
+                told(-1)
+                return super().write(key, chunks, content_type)
+
+        return Bucket(self.root / name)
+
+    def _told(self, by: int) -> None:
+        with self._lock:
+            self.live += by
+            self.most = max(self.most, self.live)
+
+
+async def finished(root: Path) -> Finished:
+    run = Finished(root, 1)
+    await run.journal([succeeded(0)])
+    return run
+
+
+async def test_runs_that_end_together_write_in_turn(tmp_path: Path) -> None:
+    """What is on its way of one is 22 MiB: of fifty it would be more than the operator has."""
+    slow, turns = Slow(tmp_path), Turns(3)  # two for a namespace alone
+    runs = [await finished(tmp_path / str(number)) for number in range(6)]
+    await asyncio.gather(*(run.export(run.exporter(buckets=slow, turns=turns)) for run in runs))
+    assert slow.most == 2
+
+
+async def test_a_run_whose_bucket_is_away_leaves_its_turn_to_others(tmp_path: Path) -> None:
+    turns, told = Turns(1), asyncio.Event()
+    away, well = await finished(tmp_path / "away"), await finished(tmp_path / "well")
+    buckets = Refusing(tmp_path, [StoreUnavailable("slow down")] * 100)
+    exporter = away.exporter(buckets=buckets, trouble=lambda _: told.set(), turns=turns)
+    waiting = asyncio.create_task(away.export(exporter))
+    await told.wait()
+    assert (await well.export(well.exporter(turns=turns))).failure is None
+    assert not waiting.done()
+    waiting.cancel()
 
 
 # ------------------------------------------------------------------------------------------------ forms of the results

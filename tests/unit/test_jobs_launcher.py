@@ -339,6 +339,18 @@ async def test_a_cancelled_create_that_did_not_take_effect_is_not_made_up_for(wo
     assert world.api.calls.count("POST jobs") == 1
 
 
+async def test_a_cancelled_create_is_looked_for_no_faster_than_the_api_server_asks(world: World) -> None:
+    world.api.fail("POST jobs", 1, Refusal(500, "InternalError", "etcd is away"))
+    world.launch()
+    await until(lambda: bool(world.launcher._writer._doubtful))
+    world.api.fail("GET jobs", 100_000, Refusal(429, "TooManyRequests", headers={"Retry-After": "1000"}))
+    world.launcher.cancel(FIRST)
+    await world.sees(lambda seen: "asks to send less" in seen.waiting)
+    await asyncio.sleep(0.2)
+    assert world.api.calls.count("GET jobs/run-0-1") == 1
+    assert world.launcher.observe().active == {0: 1}
+
+
 async def test_a_job_gets_the_queue_that_its_run_has_when_it_is_made_also_behind_a_refusal() -> None:
     labels = {QUEUE: "refused"}
     api = FakeApi()

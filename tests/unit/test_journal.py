@@ -199,6 +199,22 @@ async def test_a_store_that_is_away_delays_and_loses_nothing(monkeypatch: pytest
     await journal.close()
 
 
+async def test_a_store_that_is_away_for_a_day_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maprun.adapters.journal.PATIENCE", 0.0)
+    store = FakeStore()
+    journal, before = await opened(store)
+    away = ["unreachable"] * 1_500
+
+    def fail(key: str) -> None:
+        if away:
+            raise StoreUnavailable(away.pop())
+
+    store.before = fail
+    await journal.append([outcome(1)])
+    assert same(replayed(store), [*before, outcome(1)])
+    await journal.close()
+
+
 async def test_a_lost_answer_is_no_other_writer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The segment was written, but we never heard: the repeated create finds our own bytes."""
     monkeypatch.setattr("maprun.adapters.journal.PATIENCE", 0.001)

@@ -110,6 +110,44 @@ async def test_a_status_that_is_on_its_way_does_not_come_behind_the_end() -> Non
     assert succeeded(server) == "True"
 
 
+NAMED = {"name": RUN.name}
+
+
+class Absent(Server):
+    """Answers the next patches and looks with `answers`: 404, with these details, or what the run is."""
+
+    def __init__(self, patches: list[dict[str, Any]], looks: list[dict[str, Any] | bytes]) -> None:
+        super().__init__()
+        self.answers: dict[str, list[Any]] = {"PATCH": patches, "GET": looks}
+
+    async def request(self, method: str, path: str, body: Any = None, *args: Any, **options: Any) -> bytes:
+        answer = self.answers[method].pop(0) if self.answers.get(method) else b""
+        if isinstance(answer, dict):
+            raise ApiError(404, "NotFound", "not found", details=answer)
+        return answer or await super().request(method, path, body, *args, **options)
+
+
+THERE, ANOTHER = (json.dumps({"metadata": {"name": RUN.name, "uid": uid}}).encode() for uid in (RUN.uid, "another"))
+GONE = [
+    pytest.param(Absent([NAMED], [NAMED]), True, id="neither status nor run is there: it is gone"),
+    pytest.param(Absent([NAMED], [ANOTHER]), True, id="another run has the name: it is gone"),
+    pytest.param(Absent([NAMED], [THERE]), False, id="the run is there: the CRD lacks the status for a while"),
+    pytest.param(Absent([{}], [{}]), False, id="the kind is not served for a while"),
+    pytest.param(Absent([NAMED], [{}]), False, id="the kind is not served any more when the run is looked for"),
+]
+
+
+@pytest.mark.parametrize(("server", "gone"), GONE)
+async def test_a_run_is_gone_when_the_api_server_has_no_such_run(server: Absent, gone: bool) -> None:
+    """Else its end is told until it is taken: nobody else would ever tell it."""
+    told: list[bool] = []
+    telling = ResourceReporter(cast(ClusterClient, server), RUN, lambda: 1, {}, gone=lambda: told.append(True))
+    end = Progress().with_records([Opened("w", 1.0), Verdict(RunStatus.SUCCEEDED, 5.0), Exported(6.0, 3)])
+    await asyncio.wait_for(telling.finished(at(end, children=3)), 60)
+    assert (bool(told), bool(server.patches)) == (gone, not gone)
+    assert gone or succeeded(server) == "True"
+
+
 async def test_an_event_that_cannot_be_taken_now_is_told_later_and_counted_once() -> None:
     server = Server(*[ApiError(503, "", "starting")] * 100)
     await asyncio.wait_for(short(reporter(server), at(Progress(), children=3)), 600)

@@ -207,6 +207,15 @@ async def test_a_store_that_is_away_is_waited_for_without_a_process(
 
 @pytest.mark.usefixtures("no_threads")
 @pytest.mark.looptime
+async def test_a_store_that_is_away_for_days_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Processes(monkeypatch, a=[[AWAY]] * 3_000 + [[WHOLE]])
+    run = Planned(tmp_path, Turns(1), "a")
+    assert (await run.following)[-1] == WHOLE
+    assert asyncio.get_running_loop().time() > 2 * 24 * 3600
+
+
+@pytest.mark.usefixtures("no_threads")
+@pytest.mark.looptime
 async def test_a_run_that_waits_for_its_store_leaves_its_place_to_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -212,6 +212,22 @@ async def test_what_an_ended_run_has_still_to_tell_is_told_before_it_is_stopped(
     assert served.supervisor.idle.is_set()
 
 
+async def test_an_edit_that_is_not_valid_does_not_end_a_run_that_is_found_under_way(operator: Operator) -> None:
+    first = Served(operator, {"queryLanguage": "JSONata"})
+    await until(lambda: operator.api.jobs() == ["run-0-1"], 20)
+    first.stop.set()
+    await operator.ends()
+    broken = {"queryLanguage": "JSONata", "toleratedFailurePercentage": "{% ( %}"}
+    served = Served(operator, broken, startTime="2026-09-23T22:58:46Z")
+    await until(lambda: waits(operator, "InvalidSpec"), 20)
+    assert not served.supervisor.idle.is_set()
+    served.edit(toleratedFailurePercentage=10)
+    await served.job("run-0-1", 0)
+    await served.job("run-1-1", 0)
+    await served.idle()
+    assert operator.value("map_runs_finished_total", "default", "succeeded") == 1
+
+
 async def untold(operator: Operator) -> None:
     """An operator dies with a child under way, before any status told of it."""
     first = Served(operator)
@@ -223,6 +239,16 @@ async def untold(operator: Operator) -> None:
 async def test_an_abort_reaches_the_children_of_a_run_whose_start_was_never_told(operator: Operator) -> None:
     await untold(operator)
     served = Served(operator, {"abort": True})
+    await served.idle()
+    assert operator.api.jobs() == []
+
+
+async def test_a_run_whose_start_was_never_told_has_begun_in_each_life_of_its_engine(operator: Operator) -> None:
+    await untold(operator)
+    missing = (operator.home / "spec.json").rename(operator.home / "elsewhere")
+    served = Served(operator, {"abort": True})
+    await until(lambda: waits(operator, "StoreUnavailable"), 20)
+    missing.rename(operator.home / "spec.json")
     await served.idle()
     assert operator.api.jobs() == []
 

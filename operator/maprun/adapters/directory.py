@@ -277,7 +277,7 @@ def _claimed(directory: Path) -> tuple[BinaryIO, Path]:
 
 def _discard(temporary: Path) -> None:
     """Remove a file that nobody writes any more."""
-    with temporary.open("rb") as file, suppress(BlockingIOError):
+    with temporary.open("r+b") as file, suppress(BlockingIOError):  # NFS locks only what may be written
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         temporary.unlink()
 

@@ -184,7 +184,7 @@ class JobsWriter:
     async def _adopt(self, attempt: Attempt, batch: Batch) -> None:
         """A Job of this name exists: ours from an earlier try, or one of another run that must go first."""
         try:
-            answer = await self._client.request("GET", f"{self._jobs}/{children.job_name(self._run.name, attempt)}")
+            answer = await self._send("GET", f"{self._jobs}/{children.job_name(self._run.name, attempt)}")
         except ApiError as error:
             if error.status == 404:
                 self._doubtful.discard(attempt)
@@ -310,8 +310,8 @@ class JobsWriter:
             if error.status not in (404, 409):  # 409: another object has the name by now
                 raise
 
-    async def _send(self, verb: str, path: str, body: dict[str, Any]) -> bytes:
-        """One write, when it is this run's turn."""
+    async def _send(self, verb: str, path: str, body: dict[str, Any] | None = None) -> bytes:
+        """One write, or one look that is tried as often, when it is this run's turn."""
         return await self._budget.call(lambda: self._client.request(verb, path, body), self._run.uid)
 
     def _wait_for(self, why: str) -> None:

@@ -217,7 +217,7 @@ class Journal:
                 raise
             except lasting as error:
                 self._on_trouble(str(error))
-                await asyncio.sleep(min(2.0**attempt, PATIENCE))
+                await asyncio.sleep(min(2.0 ** min(attempt, 10), PATIENCE))  # 2.0**1024 is an error
             else:
                 if attempt:
                     self._on_trouble("")

@@ -65,7 +65,7 @@ class _Kinds(msgspec.Struct):
 
 async def patch_status(client: ClusterClient, run: RunRef, status: dict[str, Any], without: Iterable[str] = ()) -> None:
     """Set these fields of the run's status, take those away that it is to be `without`, and leave the others. Errors:
-    `ApiError`, with status 404 when the run is gone.
+    `ApiError`, with status 404 and the run's name in its details when the run is gone, and only then.
 
     A resource that was deleted and made anew under the same name is another run, and is left alone. That takes a JSON
     patch that tests the uid: a merge patch of the status subresource ignores all metadata, preconditions too.
@@ -80,12 +80,15 @@ async def patch_status(client: ClusterClient, run: RunRef, status: dict[str, Any
     try:
         await _patch(client, run, path, fields)
     except ApiError as error:
-        if error.status != 422:
+        if error.status not in (404, 422):
             raise
+        # A CRD without the status subresource answers 404 with the name, too: the resource itself has the last word.
         known = msgspec.json.decode(await client.request("GET", path), type=_Known)
         if known.metadata.uid != run.uid:
             message = f"MapRun {run.name} is another run by now"
             raise ApiError(404, "NotFound", message, details={"name": run.name}) from error
+        if error.status == 404:
+            raise ApiError(404, "NotFound", f"MapRun {run.name} is there, but its status cannot be written") from error
         if known.status:
             raise
         await _patch(client, run, path, [{"op": "add", "path": "/status", "value": status}])

@@ -182,12 +182,13 @@ class ResourceReporter:
             for event in told:
                 await self._say(event)
         except ApiError as error:
-            if error.status != 404 and not self._away:  # told once, not with every try
-                log.warning("%s/%s: the status cannot be written yet: %s", self._run.namespace, self._run.name, error)
-            self._away = error.status != 404
-            if not self._away and error.details.get("name") == self._run.name:  # and not a kind that is not served
+            gone = error.status == 404 and error.details.get("name") == self._run.name  # and the kind is served
+            if gone:
                 self._gone()
-            return not self._away
+            elif not self._away:  # told once, not with every try
+                log.warning("%s/%s: the status cannot be written yet: %s", self._run.namespace, self._run.name, error)
+            self._away = not gone
+            return gone
         self._away = False
         return True
 

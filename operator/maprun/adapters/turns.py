@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 PLANNERS: Final = 6  # even at the 137 MiB that Parquet took (docs/performance.md), they fit into the chart's 1 GiB
+EXPORTS: Final = 12  # 22 MiB each, where a part of a large file is on its way to S3
 
 
 class Turns:
