@@ -149,7 +149,7 @@ class Supervisor:
             log.warning("%s: %s; leaving the run to the other operator", self._name, error)
             self._fenced = True
         except RunFailed as error:
-            if isinstance(error, SpecInvalid) and self._begun() and not lifecycle.ended(self._body):
+            if isinstance(error, SpecInvalid) and self._begun():
                 await self._waits(error.reason, f"{EDITED}: {error.failure.cause}")
                 return False
             log.info("%s: cannot start: %s", self._name, error.failure.cause)

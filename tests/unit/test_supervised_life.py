@@ -228,6 +228,21 @@ async def test_an_edit_that_is_not_valid_does_not_end_a_run_that_is_found_under_
     assert operator.value("map_runs_finished_total", "default", "succeeded") == 1
 
 
+async def test_a_redrive_that_is_asked_for_with_a_mistake_begins_when_that_is_mended(operator: Operator) -> None:
+    served = Served(operator, {"queryLanguage": "JSONata"})
+    await served.job("run-0-1", 1)
+    await served.idle()
+    served.status("False", startTime="2026-09-23T22:58:46Z", observedGeneration=1, redriveCount=0)
+    served.edit(redrives=1, toleratedFailurePercentage="{% ( %}")
+    await until(lambda: waits(operator, "InvalidSpec"), 20)
+    served.status("Unknown", startTime="2026-09-23T22:58:46Z", observedGeneration=2, redriveCount=0)
+    served.edit(toleratedFailurePercentage=10)
+    await served.job("run-0-2", 0)
+    await served.job("run-1-1", 0)
+    await served.idle()
+    assert operator.value("map_runs_finished_total", "default", "succeeded") == 1
+
+
 async def untold(operator: Operator) -> None:
     """An operator dies with a child under way, before any status told of it."""
     first = Served(operator)
