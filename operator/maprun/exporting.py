@@ -24,6 +24,7 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from maprun.adapters import parquet_writing
+from maprun.adapters.patience import insist
 from maprun.adapters.stores import Buckets
 from maprun.adapters.threads import apart
 from maprun.adapters.turns import EXPORTS, Turns
@@ -113,20 +114,16 @@ class ResultsExporter:
         """Write what the spec asks for. Raises what the run's own store refuses, and `Fenced` when another operator
         redrives the run by now; for the bucket see Rule 3.
         """
-        work = partial(self._export, progress.redrives, verdict, plan)
-        while True:
-            try:
-                async with self._turns.turn(self._names.run.namespace):
-                    exported = await apart(work)
-            except asyncio.CancelledError:  # the thread goes on
-                self._stopped.set()
-                raise
-            except StoreUnavailable as error:
-                self._trouble(f"the results cannot be written yet: {error}")
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
-                self._trouble("")
-                return exported
+
+        async def in_turn() -> Exported:
+            async with self._turns.turn(self._names.run.namespace):
+                return await apart(partial(self._export, progress.redrives, verdict, plan))
+
+        try:
+            return await insist(in_turn, self._trouble, "the results cannot be written yet", RETRY_SECONDS)
+        except asyncio.CancelledError:  # the thread goes on
+            self._stopped.set()
+            raise
 
     def _export(self, redrive: int, verdict: Verdict, plan: PlanView) -> Exported:
         rounds = rounds_of(plan.children, self._history.records_from())

@@ -6,15 +6,14 @@ Rule 2: an unreachable store is tried again for ever.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, Protocol
 
+from maprun.adapters.patience import insist
 from maprun.adapters.threads import apart
 from maprun.core import choosing
 from maprun.core.progress import Progress
-from maprun.errors import StoreUnavailable
 from maprun.model import MapRunSpec
 from maprun.records import Record, Redriven
 
@@ -37,15 +36,7 @@ class JournalRedriver:
     async def redriven(self, progress: Progress, spec: MapRunSpec, at: float) -> Redriven | None:
         """See `ports.Redriver`. Raises what the run's own store refuses."""
         work = partial(self._redriven, progress, spec, at)
-        while True:
-            try:
-                record = await apart(work)
-            except StoreUnavailable as error:
-                self._trouble(f"the redrive cannot begin yet: {error}")
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
-                self._trouble("")
-                return record
+        return await insist(lambda: apart(work), self._trouble, "the redrive cannot begin yet", RETRY_SECONDS)
 
     def _redriven(self, progress: Progress, spec: MapRunSpec, at: float) -> Redriven | None:
         return choosing.redriven(progress, self._history.records_from(), spec.redrive_filter, at)

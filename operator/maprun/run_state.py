@@ -16,6 +16,7 @@ from uuid import uuid4
 import msgspec
 
 from maprun.adapters.journal import Journal
+from maprun.adapters.patience import insist, pause
 from maprun.adapters.plans import PlanReader, Round
 from maprun.adapters.turns import Turns
 from maprun.core import progress
@@ -157,7 +158,7 @@ class RunPlan:
                 reached, again = view.children, True
                 if isinstance(error, StoreUnavailable):
                     self._planning_trouble(str(error))
-                    await asyncio.sleep(min(2.0 ** min(tries, 10), PATIENCE))  # 2.0**1024 is an error
+                    await asyncio.sleep(pause(tries, PATIENCE))
                     tries += 1
                     continue
                 deaths += isinstance(error, PlannerDied)
@@ -186,15 +187,7 @@ class RunPlan:
         return await self._insist(lambda: [self._reader.batch(child) for child in children])
 
     async def _insist(self, read: Callable[[], T]) -> T:
-        while True:
-            try:
-                result = await asyncio.to_thread(read)
-            except StoreUnavailable as error:
-                self._trouble(f"the plan cannot be read: {error}")
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
-                self._trouble("")
-                return result
+        return await insist(lambda: asyncio.to_thread(read), self._trouble, "the plan cannot be read", RETRY_SECONDS)
 
 
 class PlannedCapacity:

@@ -21,6 +21,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from maprun.adapters.journal_reader import JournalReader, encode_line, segment_key, snapshot_key
+from maprun.adapters.patience import pause
 from maprun.adapters.segments import compress
 from maprun.errors import AlreadyExists, Fenced, StoreError, StoreUnavailable
 from maprun.ports import UNOBSERVED, Observer, Store
@@ -217,7 +218,7 @@ class Journal:
                 raise
             except lasting as error:
                 self._on_trouble(str(error))
-                await asyncio.sleep(min(2.0 ** min(attempt, 10), PATIENCE))  # 2.0**1024 is an error
+                await asyncio.sleep(pause(attempt, PATIENCE))
             else:
                 if attempt:
                     self._on_trouble("")
